@@ -1,0 +1,79 @@
+// Package distro speaks to the distributions' own package managers: one file each.
+//
+// Resolving is not installing. Plan asks the manager inside the base which files it would install and returns them
+// with their digests; nothing it writes is kept. Install runs the manager against a small repository made of exactly
+// the locked files, without any network, always, the first time too; so building from a lock written a year ago and
+// building right after locking are the same act.
+//
+// The package touches no network and mounts nothing: a Sandbox runs commands in the base, a Fetcher brings files.
+package distro
+
+import (
+	"context"
+	"io"
+
+	"github.com/karapace/karapace/manifest"
+)
+
+// SharedDir is where Sandbox.Shared appears inside the base.
+const SharedDir = "/run/karapace"
+
+// Sandbox runs programs of a base system inside it, as root, in the fixed build environment, with an empty network.
+type Sandbox interface {
+	// Run returns an error that carries the tail of the output when the command does not exit with 0.
+	Run(ctx context.Context, c Command) error
+	// Shared is a directory of the caller's that appears at SharedDir inside; it is not part of the captured root.
+	Shared() string
+	// Open reads a regular file of the root; symbolic links resolve inside the root. Missing files give fs.ErrNotExist.
+	Open(name string) (io.ReadCloser, error)
+	// ReadDir lists the names in a directory of the root, sorted; a missing directory gives fs.ErrNotExist.
+	ReadDir(name string) ([]string, error)
+}
+
+// Command is one program run in a Sandbox. Argv[0] is looked up in the fixed PATH of the build environment.
+type Command struct {
+	Argv   []string
+	Env    []string  // added to the fixed environment
+	Stdout io.Writer // nil: kept only for error messages
+}
+
+// File is one file to fetch, known by its digest.
+type File struct {
+	URL    string
+	SHA256 string // hexadecimal
+	Size   int64  // bytes; exact
+}
+
+// Fetcher brings files from the network, or from the vault when they are there.
+type Fetcher interface {
+	// Get reads one small document that has no digest yet (a signed index); more than limit bytes is an error.
+	Get(ctx context.Context, url string, limit int64) ([]byte, error)
+	// Fetch brings all files into the vault, in parallel, verified. what names them in the progress display ("packages").
+	Fetch(ctx context.Context, what string, files []File) error
+	// Path is where the vault keeps the file with this digest.
+	Path(sha256 string) string
+}
+
+// Request is what a manifest asks of a package manager.
+type Request struct {
+	Names  []string // packages and apps, sorted
+	Arch   string   // a GOARCH name
+	Mirror string   // replaces the base's own repositories when set
+}
+
+// Plan is the answer: the full closure, pinned.
+type Plan struct {
+	Packages     []manifest.Package // by name, then architecture
+	Repositories []manifest.Repository
+}
+
+// Manager is one package manager.
+type Manager interface {
+	Name() string
+	// Detect reports whether the base in the sandbox is managed by it.
+	Detect(sb Sandbox) bool
+	// Plan resolves names against the repositories.
+	Plan(ctx context.Context, sb Sandbox, f Fetcher, req Request) (*Plan, error)
+	// Install installs exactly pkgs from the vault; the requested ones are asked for by name.
+	Install(ctx context.Context, sb Sandbox, f Fetcher, pkgs []manifest.Package) error
+}
