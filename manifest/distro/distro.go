@@ -10,6 +10,7 @@ package distro
 
 import (
 	"context"
+	"errors"
 	"io"
 
 	"github.com/karapace/karapace/manifest"
@@ -39,20 +40,36 @@ type Command struct {
 
 // File is one file to fetch, known by its digest.
 type File struct {
-	URL    string
-	SHA256 string // hexadecimal
-	Size   int64  // bytes; exact
+	URL     string
+	Mirrors []string // further places to try, in order, when URL fails
+	SHA256  string   // hexadecimal
+	Size    int64    // bytes; exact
+}
+
+// Document is one small file to read that has no digest yet, a signed index for example.
+type Document struct {
+	URL   string
+	Limit int64 // bytes; more is an error
+	// Signed says that the caller checks a signature over the content, so that it may come over plain http.
+	Signed bool
 }
 
 // Fetcher brings files from the network, or from the vault when they are there.
 type Fetcher interface {
-	// Get reads one small document that has no digest yet (a signed index); more than limit bytes is an error.
-	Get(ctx context.Context, url string, limit int64) ([]byte, error)
+	// Get reads a document. One that its server says does not exist gives fs.ErrNotExist.
+	Get(ctx context.Context, doc Document) ([]byte, error)
 	// Fetch brings all files into the vault, in parallel, verified. what names them in the progress display ("packages").
 	Fetch(ctx context.Context, what string, files []File) error
-	// Path is where the vault keeps the file with this digest.
+	// Open reads a file of the vault and verifies it on the way: instead of io.EOF the last Read gives an error that
+	// wraps ErrCorrupt when the bytes are not those of the digest. The file is out of the vault then, so that Fetch
+	// brings it again. A file that the vault does not have gives fs.ErrNotExist.
+	Open(sha256 string) (io.ReadCloser, error)
+	// Path is where the vault keeps the file with this digest. Nothing read there is verified.
 	Path(sha256 string) string
 }
+
+// ErrCorrupt says that a file of the vault does not have the bytes its name promises.
+var ErrCorrupt = errors.New("the file does not have its digest")
 
 // Request is what a manifest asks of a package manager.
 type Request struct {
