@@ -1,0 +1,132 @@
+// Package ocispec turns what is known about an environment into OCI documents. It is pure: no file, no clock, no host.
+//
+// The whole policy of what a process inside may see and do is in here, so that it can be read in one place and tested
+// as a table of golden documents. Two profiles exist: Session, for people and their programs, and Build, the fixed
+// surroundings package managers are installed in. Nothing of an image but its Env reaches a document, so that an image
+// cannot change how it is isolated.
+//
+// The documents name no user namespace and no id mapping: those belong to the session that Karapace prepares before
+// any backend runs, and are the same for all of them.
+package ocispec
+
+import (
+	rspec "github.com/opencontainers/runtime-spec/specs-go"
+)
+
+// Edits are the host-dependent additions to a document: computed at every enter, never stored, locked or hashed.
+type Edits struct {
+	Mounts []rspec.Mount
+	Env    []string // NAME=value, later ones win
+}
+
+// Append adds more edits behind those that are there.
+func (e *Edits) Append(more Edits) {
+	e.Mounts = append(e.Mounts, more.Mounts...)
+	e.Env = append(e.Env, more.Env...)
+}
+
+// Process is what is to run inside.
+type Process struct {
+	Args     []string
+	Cwd      string
+	UID, GID uint32
+	Groups   []uint32 // additional ones
+	Env      []string // NAME=value, strongest of all
+	Terminal bool
+}
+
+// Session is everything a document for people and their programs depends on.
+type Session struct {
+	Hostname         string
+	Process          Process
+	ImageEnv         []string // of the image; malformed entries are left out
+	ManifestEnv      []string // of the manifest
+	Edits            Edits
+	NetworkIsolation bool
+	ReadOnlyRoot     bool
+	CPUShares        int64 // 0 is unset
+	MemoryLimitMB    int64 // 0 is unset
+}
+
+// Path is where programs are looked for when neither image nor manifest says otherwise.
+const Path = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+// Runtime makes the runtime-spec document (config.json) of a session.
+func Runtime(s Session) *rspec.Spec {
+	env := mergeEnv([]string{"PATH=" + Path}, s.ImageEnv, s.Edits.Env, s.ManifestEnv, s.Process.Env)
+	spec := &rspec.Spec{
+		Version:  rspec.Version,
+		Root:     &rspec.Root{Path: "rootfs", Readonly: s.ReadOnlyRoot},
+		Hostname: s.Hostname,
+		Process: &rspec.Process{
+			Terminal:        s.Process.Terminal,
+			Args:            s.Process.Args,
+			Cwd:             s.Process.Cwd,
+			Env:             env,
+			User:            rspec.User{UID: s.Process.UID, GID: s.Process.GID, AdditionalGids: s.Process.Groups},
+			NoNewPrivileges: true,
+			Capabilities:    capabilities(s.Process.UID),
+		},
+		Mounts: append(systemMounts(s.NetworkIsolation, s.ReadOnlyRoot), s.Edits.Mounts...),
+		Linux: &rspec.Linux{
+			Namespaces:    namespaces(s.NetworkIsolation),
+			MaskedPaths:   maskedPaths(),
+			ReadonlyPaths: readonlyPaths(),
+			Seccomp:       seccomp(),
+			Resources:     resources(s.CPUShares, s.MemoryLimitMB),
+		},
+	}
+	return spec
+}
+
+// Build makes the document package managers run in: root inside, no network, nothing of the host.
+func Build(root string, args, env []string, edits Edits) *rspec.Spec {
+	return &rspec.Spec{
+		Version:  rspec.Version,
+		Root:     &rspec.Root{Path: root},
+		Hostname: "localhost",
+		Process: &rspec.Process{
+			Args:            args,
+			Cwd:             "/",
+			Env:             env,
+			User:            rspec.User{Umask: umask(0o022)},
+			NoNewPrivileges: true,
+			Capabilities:    same(buildCapabilities()),
+		},
+		Mounts: append(buildMounts(), edits.Mounts...),
+		Linux: &rspec.Linux{
+			Namespaces:    namespaces(true),
+			MaskedPaths:   maskedPaths(),
+			ReadonlyPaths: readonlyPaths(),
+		},
+	}
+}
+
+func umask(m uint32) *uint32 { return &m }
+
+func namespaces(network bool) []rspec.LinuxNamespace {
+	ns := []rspec.LinuxNamespace{
+		{Type: rspec.PIDNamespace}, {Type: rspec.MountNamespace}, {Type: rspec.IPCNamespace},
+		{Type: rspec.UTSNamespace}, {Type: rspec.CgroupNamespace},
+	}
+	if network {
+		ns = append(ns, rspec.LinuxNamespace{Type: rspec.NetworkNamespace})
+	}
+	return ns
+}
+
+func resources(shares, memoryMB int64) *rspec.LinuxResources {
+	if shares == 0 && memoryMB == 0 {
+		return nil
+	}
+	r := &rspec.LinuxResources{}
+	if shares != 0 {
+		n := uint64(shares)
+		r.CPU = &rspec.LinuxCPU{Shares: &n}
+	}
+	if memoryMB != 0 {
+		n := memoryMB << 20
+		r.Memory = &rspec.LinuxMemory{Limit: &n}
+	}
+	return r
+}

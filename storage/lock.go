@@ -1,0 +1,105 @@
+package storage
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"syscall"
+	"time"
+)
+
+// Lock is an advisory lock of the kernel (flock(2)). It ends with the process that holds it.
+type Lock struct {
+	f *os.File
+}
+
+// Unlock gives the lock back.
+func (l *Lock) Unlock() {
+	if l != nil {
+		l.f.Close()
+	}
+}
+
+// TryLock takes the exclusive lock on the file or directory at path. It returns nil and no error when another process
+// holds it. A missing file is created, a missing directory is an error.
+func TryLock(path string) (*Lock, error) {
+	f, err := os.OpenFile(path, os.O_RDONLY|os.O_CREATE|syscall.O_CLOEXEC, 0o600)
+	if errors.Is(err, syscall.EISDIR) {
+		f, err = os.Open(path)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("lock %s: %w", path, err)
+	}
+	switch err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); {
+	case err == nil:
+		return &Lock{f}, nil
+	case errors.Is(err, syscall.EWOULDBLOCK):
+		f.Close()
+		return nil, nil
+	default:
+		f.Close()
+		return nil, fmt.Errorf("lock %s: %w", path, err)
+	}
+}
+
+// WaitLock takes the lock, waiting for its holder; waiting is called once if it has to wait.
+func WaitLock(ctx context.Context, path string, waiting func()) (*Lock, error) {
+	for delay := time.Millisecond; ; delay = min(2*delay, 100*time.Millisecond) {
+		l, err := TryLock(path)
+		if l != nil || err != nil {
+			return l, err
+		}
+		if waiting != nil {
+			waiting()
+			waiting = nil
+		}
+		select {
+		case <-ctx.Done():
+			return nil, fmt.Errorf("wait for the lock %s: %w", path, ctx.Err())
+		case <-time.After(delay):
+		}
+	}
+}
+
+// Scratch is a directory below STORE/tmp whose maker holds a lock on it; without one it is garbage.
+type Scratch struct {
+	Dir  string
+	lock *Lock
+}
+
+// Scratch makes an empty scratch directory.
+func (s *Store) Scratch(kind string) (*Scratch, error) {
+	for {
+		dir, err := os.MkdirTemp(s.Path("tmp"), kind+"-")
+		if err != nil {
+			return nil, fmt.Errorf("make scratch directory: %w", err)
+		}
+		l, err := TryLock(dir)
+		if err != nil && !errors.Is(err, os.ErrNotExist) {
+			return nil, err
+		}
+		if l != nil { // else a sweep took it between the two calls
+			return &Scratch{Dir: dir, lock: l}, nil
+		}
+	}
+}
+
+// Release gives the directory up; what is left in it is garbage.
+func (s *Scratch) Release() { s.lock.Unlock() }
+
+// Abandoned returns the scratch directories whose makers are gone, each locked; the caller removes and releases them.
+func (s *Store) Abandoned() ([]*Scratch, error) {
+	entries, err := os.ReadDir(s.Path("tmp"))
+	if err != nil {
+		return nil, fmt.Errorf("list scratch directories: %w", err)
+	}
+	var left []*Scratch
+	for _, e := range entries {
+		dir := s.Path("tmp", e.Name())
+		if l, err := TryLock(dir); err == nil && l != nil {
+			left = append(left, &Scratch{Dir: dir, lock: l})
+		}
+	}
+	return left, nil
+}

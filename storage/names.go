@@ -1,0 +1,86 @@
+package storage
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+
+	"github.com/karapace/karapace/manifest"
+)
+
+// NameTakenError says that another environment has the name.
+type NameTakenError struct {
+	Name string
+	By   manifest.EnvID
+}
+
+func (e *NameTakenError) Error() string {
+	return fmt.Sprintf("the name %q is taken by environment %s", e.Name, e.By.Short())
+}
+
+// ChangeNames runs f while no other process changes names.
+func (s *Store) ChangeNames(ctx context.Context, f func() error) error {
+	l, err := WaitLock(ctx, s.Path("lock"), nil)
+	if err != nil {
+		return err
+	}
+	defer l.Unlock()
+	return f()
+}
+
+// NameFree returns a NameTakenError when an environment other than id has the name.
+func (s *Store) NameFree(name string, id manifest.EnvID) error {
+	if r := s.named(name); r != nil && r.EnvID != id {
+		return &NameTakenError{Name: name, By: r.EnvID}
+	}
+	return nil
+}
+
+// LinkName points name at id. It counts once the record of id has the name. Call it within ChangeNames.
+func (s *Store) LinkName(name string, id manifest.EnvID) error {
+	if name == "" {
+		return nil
+	}
+	path := s.Path("names", name)
+	tmp := s.Path("names", tempPrefix+name)
+	if err := os.Remove(tmp); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("name environment: %w", err)
+	}
+	if err := os.Symlink(string(id), tmp); err != nil {
+		return fmt.Errorf("name environment: %w", err)
+	}
+	if err := os.Rename(tmp, path); err != nil {
+		return fmt.Errorf("name environment: %w", err)
+	}
+	return SyncDir(s.Path("names"))
+}
+
+// UnlinkName forgets a name that no record has any more.
+func (s *Store) UnlinkName(name string) {
+	if name != "" && s.named(name) == nil {
+		os.Remove(s.Path("names", name))
+	}
+}
+
+// Rename gives an environment a new name.
+func (s *Store) Rename(ctx context.Context, r *Record, name string) error {
+	return s.ChangeNames(ctx, func() error {
+		if err := s.NameFree(name, r.EnvID); err != nil {
+			return err
+		}
+		old := r.Name
+		if err := s.LinkName(name, r.EnvID); err != nil {
+			return err
+		}
+		renamed := *r
+		renamed.Name = name
+		if err := s.WriteRecord(&renamed); err != nil {
+			return err
+		}
+		r.Name = name
+		s.UnlinkName(old)
+		return nil
+	})
+}

@@ -1,0 +1,211 @@
+package storage
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/karapace/karapace/manifest"
+)
+
+// Record is what makes an environment exist, and all that entering it needs to know.
+type Record struct {
+	RecordVersion int            `json:"record_version"` // 1
+	EnvID         manifest.EnvID `json:"env_id"`
+	Name          string         `json:"name,omitempty"`
+	State         string         `json:"state"` // "built"
+	Arch          string         `json:"arch"`
+	Backend       string         `json:"backend"`
+	CreatedAt     time.Time      `json:"created_at"`
+
+	BaseImage    string        `json:"base_image"`
+	BaseLayer    digest.Digest `json:"base_layer"`
+	PackageLayer digest.Digest `json:"package_layer,omitempty"`
+	ImageDigest  digest.Digest `json:"image_digest"`
+	BaseSize     int64         `json:"base_size"`    // bytes of the base layer's tar
+	PackageSize  int64         `json:"package_size"` // bytes of the package layer's tar
+	Packages     []string      `json:"packages,omitempty"`
+	Apps         []string      `json:"apps,omitempty"`
+
+	Lower            []string          `json:"lower"` // directories of the layers below the store, top first
+	ImageEnv         []string          `json:"image_env,omitempty"`
+	ManifestDir      string            `json:"manifest_dir"` // what relative mounts are relative to
+	Mounts           []manifest.Mount  `json:"mounts,omitempty"`
+	Env              []manifest.EnvVar `json:"env,omitempty"`
+	Hardware         manifest.Hardware `json:"hardware"`
+	NetworkIsolation bool              `json:"network_isolation"`
+	CPUShares        int64             `json:"cpu_shares,omitempty"`
+	MemoryLimitMB    int64             `json:"memory_limit_mb,omitempty"`
+}
+
+// NotFoundError says that no environment, or more than one, answers to a reference.
+type NotFoundError struct {
+	Ref     string
+	Matches []string // more than one: the reference is ambiguous
+}
+
+func (e *NotFoundError) Error() string {
+	if len(e.Matches) > 1 {
+		return fmt.Sprintf("environment %q is ambiguous: it could be %s", e.Ref, strings.Join(e.Matches, ", "))
+	}
+	return fmt.Sprintf("there is no environment %q", e.Ref)
+}
+
+const recordLimit = 4 << 20
+
+// EnvDir is the directory of an environment.
+func (s *Store) EnvDir(id manifest.EnvID, elem ...string) string {
+	return filepath.Join(append([]string{s.root, "envs", string(id)}, elem...)...)
+}
+
+// Record reads the record of id; a missing one is a NotFoundError.
+func (s *Store) Record(id manifest.EnvID) (*Record, error) {
+	path := s.EnvDir(id, "record.json")
+	b, err := readBounded(path, recordLimit)
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrInvalid) {
+		return nil, &NotFoundError{Ref: string(id)}
+	}
+	if err != nil {
+		return nil, &Error{Path: s.root, Msg: fmt.Sprintf("read record: %v", err)}
+	}
+	r := &Record{}
+	if err := json.Unmarshal(b, r); err != nil {
+		return nil, s.damaged(id, err.Error())
+	}
+	if r.EnvID != id || r.RecordVersion != 1 {
+		return nil, s.damaged(id, fmt.Sprintf("it says it is version %d of %q", r.RecordVersion, r.EnvID))
+	}
+	for _, l := range r.Lower {
+		if !filepath.IsLocal(l) {
+			return nil, s.damaged(id, fmt.Sprintf("the layer directory %q leaves the store", l))
+		}
+	}
+	return r, nil
+}
+
+func (s *Store) damaged(id manifest.EnvID, why string) error {
+	return &Error{Path: s.root, Msg: fmt.Sprintf("the record of environment %s is damaged: %s", id.Short(), why),
+		Hint: "build it again from its lock: karapace rebuild"}
+}
+
+// WriteRecord replaces the record of an environment that is there.
+func (s *Store) WriteRecord(r *Record) error {
+	b, err := EncodeRecord(r)
+	if err != nil {
+		return err
+	}
+	return WriteFile(s.EnvDir(r.EnvID, "record.json"), b, 0o644)
+}
+
+// EncodeRecord gives the bytes of a record file.
+func EncodeRecord(r *Record) ([]byte, error) {
+	b, err := json.Marshal(r)
+	if err != nil {
+		return nil, fmt.Errorf("encode record: %w", err)
+	}
+	return append(b, '\n'), nil
+}
+
+// Records reads all records, oldest first. Damaged ones are returned as errors beside the good ones.
+func (s *Store) Records() ([]*Record, []error) {
+	ids, err := s.ids()
+	if err != nil {
+		return nil, []error{err}
+	}
+	var all []*Record
+	var bad []error
+	for _, id := range ids {
+		r, err := s.Record(id)
+		var gone *NotFoundError
+		switch {
+		case errors.As(err, &gone):
+		case err != nil:
+			bad = append(bad, err)
+		default:
+			all = append(all, r)
+		}
+	}
+	slices.SortFunc(all, func(a, b *Record) int {
+		if c := a.CreatedAt.Compare(b.CreatedAt); c != 0 {
+			return c
+		}
+		return strings.Compare(string(a.EnvID), string(b.EnvID))
+	})
+	return all, bad
+}
+
+func (s *Store) ids() ([]manifest.EnvID, error) {
+	entries, err := os.ReadDir(s.Path("envs"))
+	if err != nil {
+		return nil, &Error{Path: s.root, Msg: err.Error()}
+	}
+	var ids []manifest.EnvID
+	for _, e := range entries {
+		if isID(e.Name()) {
+			ids = append(ids, manifest.EnvID(e.Name()))
+		}
+	}
+	return ids, nil
+}
+
+// Find reads the record that ref names: a full id, a name, or a prefix of one id.
+func (s *Store) Find(ref string) (*Record, error) {
+	if isID(ref) {
+		return s.Record(manifest.EnvID(ref))
+	}
+	if r := s.named(ref); r != nil {
+		return r, nil
+	}
+	if ref == "" || !isHex(ref) {
+		return nil, &NotFoundError{Ref: ref}
+	}
+	ids, err := s.ids()
+	if err != nil {
+		return nil, err
+	}
+	var matches []string
+	for _, id := range ids {
+		if strings.HasPrefix(string(id), ref) {
+			matches = append(matches, string(id))
+		}
+	}
+	if len(matches) != 1 {
+		return nil, &NotFoundError{Ref: ref, Matches: matches}
+	}
+	return s.Record(manifest.EnvID(matches[0]))
+}
+
+// named returns the record that holds the name, or nil: a link whose record says otherwise was left by a crash.
+func (s *Store) named(name string) *Record {
+	if !manifest.ValidName(name) {
+		return nil
+	}
+	id, err := os.Readlink(s.Path("names", name))
+	if err != nil || !isID(id) {
+		return nil
+	}
+	r, err := s.Record(manifest.EnvID(id))
+	if err != nil || r.Name != name {
+		return nil
+	}
+	return r
+}
+
+func isID(s string) bool { return len(s) == 64 && isHex(s) }
+
+func isHex(s string) bool {
+	for i := range len(s) {
+		if c := s[i]; (c < '0' || c > '9') && (c < 'a' || c > 'f') {
+			return false
+		}
+	}
+	return true
+}
