@@ -1,0 +1,56 @@
+#include "textflag.h"
+
+// func rawClone(flags, parentTid uintptr) (pid, errno uintptr)
+//
+// The child of a CLONE_VM|CLONE_VFORK clone runs on this very stack and overwrites the return address of the frame,
+// so it is kept in a register while the parent is suspended.
+TEXT ·rawClone(SB),NOSPLIT|NOFRAME,$0-32
+	MOVQ	flags+0(FP), DI
+	MOVQ	$0, SI
+	MOVQ	parentTid+8(FP), DX
+	MOVQ	$0, R10
+	MOVQ	$0, R8
+	MOVQ	$0, R9
+	MOVQ	$56, AX	// clone
+	POPQ	R12
+	SYSCALL
+	PUSHQ	R12
+	CMPQ	AX, $0xfffffffffffff001
+	JLS	ok
+	MOVQ	$0, pid+16(FP)
+	NEGQ	AX
+	MOVQ	AX, errno+24(FP)
+	RET
+ok:
+	MOVQ	AX, pid+16(FP)
+	MOVQ	$0, errno+24(FP)
+	RET
+
+// func rawSpawn(flags, stack uintptr, p *Program) (pid, errno uintptr)
+TEXT ·rawSpawn(SB),NOSPLIT|NOFRAME,$0-40
+	MOVQ	flags+0(FP), DI
+	MOVQ	stack+8(FP), SI
+	MOVQ	p+16(FP), R13
+	MOVQ	$0, DX
+	MOVQ	$0, R10
+	MOVQ	$0, R8
+	MOVQ	$0, R9
+	MOVQ	$56, AX	// clone
+	SYSCALL
+	CMPQ	AX, $0xfffffffffffff001
+	JLS	ok
+	MOVQ	$0, pid+24(FP)
+	NEGQ	AX
+	MOVQ	AX, errno+32(FP)
+	RET
+ok:
+	TESTQ	AX, AX
+	JZ	child
+	MOVQ	AX, pid+24(FP)
+	MOVQ	$0, errno+32(FP)
+	RET
+child:
+	// On the new stack, which ends 64 bytes above SP.
+	MOVQ	R13, 0(SP)
+	CALL	·execute(SB)
+	INT	$3

@@ -1,0 +1,195 @@
+package rawproc
+
+import (
+	"errors"
+	"os"
+	"runtime"
+	"testing"
+
+	"golang.org/x/sys/unix"
+)
+
+func execve(p *Program, path string, argv ...string) {
+	p.Call("execute "+path, unix.SYS_EXECVE, Str(path), Strs(argv), Strs([]string{"A=b"}))
+}
+
+func TestRunExecutes(t *testing.T) {
+	p := new(Program)
+	execve(p, "/bin/sh", "sh", "-c", `test "$A" = b && test "$0" = x && exit 7`, "x")
+	pid, err := p.Run(0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ws, err := Wait(pid)
+	if err != nil || ws.ExitStatus() != 7 {
+		t.Fatalf("status %d, error %v; want 7", ws.ExitStatus(), err)
+	}
+}
+
+func TestFailureNamesTheOp(t *testing.T) {
+	p := new(Program)
+	p.Call("do nothing", unix.SYS_GETPID)
+	execve(p, "/nonexistent", "x")
+	_, err := p.Run(0)
+	var e *Error
+	if !errors.As(err, &e) || e.Errno != unix.ENOENT || err.Error() != "execute /nonexistent: no such file or directory" {
+		t.Fatalf("error %v", err)
+	}
+	if pid, err := unix.Wait4(-1, nil, unix.WALL|unix.WNOHANG, nil); err != unix.ECHILD {
+		t.Fatalf("a child is left: %d, %v", pid, err)
+	}
+}
+
+func TestReportOfACopy(t *testing.T) {
+	r, w, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	p := new(Program)
+	p.Report(int(w.Fd()))
+	p.Call("close nothing", unix.SYS_CLOSE, Int(-1))
+	pid, err := p.Start(0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.Close()
+	buf := make([]byte, ReportSize)
+	if _, err := r.Read(buf); err != nil {
+		t.Fatal(err)
+	}
+	if err := p.ParseReport(buf); !errors.Is(err, unix.EBADF) {
+		t.Fatalf("report %v", err)
+	}
+	if ws, err := Wait(pid); err != nil || ws.ExitStatus() != failCode {
+		t.Fatalf("status %d, error %v", ws.ExitStatus(), err)
+	}
+}
+
+func TestRegistersAndFlow(t *testing.T) {
+	p := new(Program)
+	fd, errno, got := p.Reg(), p.Reg(), p.Reg()
+	p.Call("open nothing", unix.SYS_OPENAT, Int(unix.AT_FDCWD), Str("/nonexistent"), Int(0)).Allow(unix.ENOENT).ErrInto(errno).SkipIfErr(1)
+	p.Call("fail", unix.SYS_CLOSE, Int(-1))
+	p.Call("open null", unix.SYS_OPENAT, Int(unix.AT_FDCWD), Str("/dev/zero"), Int(0)).Into(fd).SkipIfOK(1)
+	p.Call("fail", unix.SYS_CLOSE, Int(-1))
+	p.Call("read", unix.SYS_READ, R(fd), Addr(got), Int(4)).ExitIfZero()
+	p.Fail("look up", errno, unix.EIO)
+	_, err := p.Run(0)
+	if err == nil || err.Error() != "look up: no such file or directory" {
+		t.Fatalf("error %v", err)
+	}
+	if p.Value(errno) != uintptr(unix.ENOENT) || p.Value(got) != 0 {
+		t.Fatalf("errno %d, read %d", p.Value(errno), p.Value(got))
+	}
+}
+
+func TestExitIfZero(t *testing.T) {
+	p := new(Program)
+	n := p.Reg()
+	p.Call("open null", unix.SYS_OPENAT, Int(unix.AT_FDCWD), Str("/dev/null"), Int(0)).Into(n)
+	p.Call("read", unix.SYS_READ, R(n), Addr(n), Int(1)).ExitIfZero()
+	p.Fail("go on", 0, unix.EIO)
+	pid, err := p.Run(0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if ws, err := Wait(pid); err != nil || ws.ExitStatus() != 0 {
+		t.Fatalf("status %d, error %v", ws.ExitStatus(), err)
+	}
+}
+
+// The child of the Clone op must belong to the test's process, and its setup failure must leave no zombie.
+func TestCloneGivesTheGrandchild(t *testing.T) {
+	for _, path := range []string{"/bin/sh", "/nonexistent"} {
+		p := new(Program)
+		p.Clone("clone", 0)
+		execve(p, path, "sh", "-c", "exit 9")
+		pid, err := p.Run(0)
+		if path == "/nonexistent" {
+			if !errors.Is(err, unix.ENOENT) {
+				t.Fatalf("error %v", err)
+			}
+		} else if err != nil {
+			t.Fatal(err)
+		} else if ws, err := Wait(pid); err != nil || ws.ExitStatus() != 9 {
+			t.Fatalf("status %d, error %v", ws.ExitStatus(), err)
+		}
+		if pid, err := unix.Wait4(-1, nil, unix.WALL|unix.WNOHANG, nil); err != unix.ECHILD {
+			t.Fatalf("a child is left: %d, %v", pid, err)
+		}
+	}
+}
+
+// Children are made while other goroutines allocate, collect and are moved between threads.
+func TestUnderLoad(t *testing.T) {
+	stop := make(chan struct{})
+	defer close(stop)
+	for range 4 {
+		go func() {
+			var keep [][]byte
+			for {
+				select {
+				case <-stop:
+					return
+				default:
+					keep = append(keep, make([]byte, 4096))
+					if len(keep) > 1000 {
+						keep = nil
+						runtime.GC()
+					}
+				}
+			}
+		}()
+	}
+	for i := range 200 {
+		p := new(Program)
+		if i%2 == 0 {
+			p.Clone("clone", 0)
+		}
+		execve(p, "/bin/true", "true")
+		pid, err := p.Run(0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if ws, err := Wait(pid); err != nil || ws != 0 {
+			t.Fatalf("status %x, error %v", ws, err)
+		}
+	}
+}
+
+func BenchmarkStart(b *testing.B) {
+	for b.Loop() {
+		p := new(Program)
+		p.Call("getpid", unix.SYS_GETPID)
+		pid, err := p.Start(0)
+		if err != nil {
+			b.Fatal(err)
+		}
+		Wait(pid)
+	}
+}
+
+func BenchmarkRun(b *testing.B) {
+	for b.Loop() {
+		p := new(Program)
+		p.Call("getpid", unix.SYS_GETPID)
+		pid, err := p.Run(0)
+		if err != nil {
+			b.Fatal(err)
+		}
+		Wait(pid)
+	}
+}
+
+func BenchmarkExec(b *testing.B) {
+	for b.Loop() {
+		p := new(Program)
+		execve(p, "/bin/true", "true")
+		pid, err := p.Run(0)
+		if err != nil {
+			b.Fatal(err)
+		}
+		Wait(pid)
+	}
+}

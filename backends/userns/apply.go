@@ -1,0 +1,120 @@
+package userns
+
+import (
+	"bytes"
+	"fmt"
+	"os"
+	"os/exec"
+	"strconv"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/karapace/karapace/backends/internal/rawproc"
+)
+
+// Apply writes the mapping of the user namespace that process pid is in, a child of the caller's made with
+// CLONE_NEWUSER. newuidmap and newgidmap run at the same time.
+func (m *Mapping) Apply(pid int) error {
+	uids, err := startMapper(m.newuidmap, pid, m.UID)
+	if err != nil {
+		return err
+	}
+	gids, err := startMapper(m.newgidmap, pid, m.GID)
+	if err != nil {
+		uids.wait() // the first error is the one to tell
+		return err
+	}
+	err = uids.wait()
+	if err2 := gids.wait(); err == nil {
+		err = err2
+	}
+	return err
+}
+
+// mapper is a running newuidmap or newgidmap.
+type mapper struct {
+	path   string
+	pid    int
+	prog   *rawproc.Program // lives in our memory until it has executed the mapper
+	stderr [2]int
+}
+
+func startMapper(path string, pid int, ranges []Range) (*mapper, error) {
+	argv := []string{path, strconv.Itoa(pid)}
+	for _, r := range ranges {
+		for _, n := range [...]uint32{r.Inside, r.Outside, r.Size} {
+			argv = append(argv, strconv.FormatUint(uint64(n), 10))
+		}
+	}
+	m := &mapper{path: path, prog: new(rawproc.Program)}
+	if err := unix.Pipe2(m.stderr[:], unix.O_CLOEXEC); err != nil {
+		return nil, fmt.Errorf("make pipe: %w", err)
+	}
+	m.prog.Report(m.stderr[1])
+	m.prog.Call("redirect "+path, unix.SYS_DUP3, rawproc.Int(m.stderr[1]), rawproc.Int(2), rawproc.Int(0))
+	m.prog.Call("execute "+path, unix.SYS_EXECVE, rawproc.Str(path), rawproc.Strs(argv), rawproc.Strs(nil))
+	var err error
+	m.pid, err = m.prog.Start(0)
+	unix.Close(m.stderr[1])
+	if err != nil {
+		unix.Close(m.stderr[0])
+		return nil, fmt.Errorf("start %s: %w", path, err)
+	}
+	return m, nil
+}
+
+func (m *mapper) wait() error {
+	defer unix.Close(m.stderr[0])
+	ws, err := rawproc.Wait(m.pid)
+	if err != nil {
+		return fmt.Errorf("wait for %s: %w", m.path, err)
+	}
+	if ws == 0 {
+		return nil
+	}
+	said := make([]byte, 1024)
+	n, err := unix.Read(m.stderr[0], said)
+	if err != nil {
+		n = 0
+	}
+	if n == rawproc.ReportSize {
+		return fmt.Errorf("start %s: %w", m.path, m.prog.ParseReport(said[:n]))
+	}
+	return m.failure(ws, string(bytes.TrimSpace(said[:n])))
+}
+
+func (m *mapper) failure(ws unix.WaitStatus, said string) error {
+	if strings.Contains(said, "Operation not permitted") && unix.Getuid() != 0 {
+		return &MissingError{
+			Problem: fmt.Sprintf("%s may not write the mapping (%s)", m.path, said),
+			Remedy:  "it must be owned by root and have its set-user-id bit or file capabilities; reinstall the package it is from",
+		}
+	}
+	return fmt.Errorf("%s: exit status %d: %s", m.path, ws.ExitStatus(), said)
+}
+
+// getsubids asks the name service for subordinate ids, which may not come from files at all.
+func getsubids(group bool, name string) ([]span, error) {
+	path := "/usr/bin/getsubids"
+	if _, err := os.Stat(path); err != nil || name == "" {
+		return nil, fmt.Errorf("no getsubids")
+	}
+	args := []string{name}
+	if group {
+		args = []string{"-g", name}
+	}
+	out, err := exec.Command(path, args...).Output()
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	var spans []span
+	for line := range strings.Lines(string(out)) { // "0: NAME START COUNT"
+		if f := strings.Fields(line); len(f) == 4 {
+			if s, ok := parseSpan(f[2], f[3]); ok {
+				spans = append(spans, s)
+			}
+		}
+	}
+	return spans, nil
+}
