@@ -167,7 +167,7 @@ func TestStartDiesWithItsStarter(t *testing.T) {
 	m := lookup(t)
 	inR, inW := pipe(t)
 	defer inW.Close()
-	p, err := Start(m, &Command{Path: "/bin/cat", Args: []string{"cat"}, Files: []*os.File{inR, nil, nil}})
+	p, err := Start(m, &Command{Path: "/bin/cat", Args: []string{"cat"}, Files: []*os.File{inR, os.Stdout, os.Stderr}})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -56,7 +56,8 @@ func TestReportOfACopy(t *testing.T) {
 	w.Close()
 	buf := make([]byte, ReportSize)
 	if _, err := r.Read(buf); err != nil {
-		t.Fatal(err)
+		ws, _ := Wait(pid)
+		t.Fatalf("%v; status %x", err, ws)
 	}
 	if err := p.ParseReport(buf); !errors.Is(err, unix.EBADF) {
 		t.Fatalf("report %v", err)

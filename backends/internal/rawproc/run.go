@@ -22,7 +22,7 @@ func afterForkInChild()
 //go:noescape
 func rawClone(flags, parentTid uintptr) (pid, errno uintptr)
 
-//go:noescape
+// rawSpawn lets p escape to the heap: the caller's stack may move while the child runs.
 func rawSpawn(flags, stack uintptr, p *Program) (pid, errno uintptr)
 
 // stackSize is ample for functions that are never more than the 800 bytes deep which the linker allows without a
