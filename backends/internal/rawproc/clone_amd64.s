@@ -26,11 +26,12 @@ ok:
 	MOVQ	$0, errno+24(FP)
 	RET
 
-// func rawSpawn(flags, stack uintptr, p *Program) (pid, errno uintptr)
-TEXT ·rawSpawn(SB),NOSPLIT|NOFRAME,$0-40
+// func rawSpawn(flags, stack uintptr, fn, p unsafe.Pointer) (pid, errno uintptr)
+TEXT ·rawSpawn(SB),NOSPLIT|NOFRAME,$0-48
 	MOVQ	flags+0(FP), DI
 	MOVQ	stack+8(FP), SI
-	MOVQ	p+16(FP), R13
+	MOVQ	fn+16(FP), R12
+	MOVQ	p+24(FP), R13
 	MOVQ	$0, DX
 	MOVQ	$0, R10
 	MOVQ	$0, R8
@@ -39,18 +40,19 @@ TEXT ·rawSpawn(SB),NOSPLIT|NOFRAME,$0-40
 	SYSCALL
 	CMPQ	AX, $0xfffffffffffff001
 	JLS	ok
-	MOVQ	$0, pid+24(FP)
+	MOVQ	$0, pid+32(FP)
 	NEGQ	AX
-	MOVQ	AX, errno+32(FP)
+	MOVQ	AX, errno+40(FP)
 	RET
 ok:
 	TESTQ	AX, AX
 	JZ	child
-	MOVQ	AX, pid+24(FP)
-	MOVQ	$0, errno+32(FP)
+	MOVQ	AX, pid+32(FP)
+	MOVQ	$0, errno+40(FP)
 	RET
 child:
-	// On the new stack, which ends 64 bytes above SP.
-	MOVQ	R13, 0(SP)
-	CALL	·execute(SB)
+	// On the new stack. fn is Go code and takes its argument, like all Go code, in AX.
+	XORPS	X15, X15
+	MOVQ	R13, AX
+	CALL	R12
 	INT	$3

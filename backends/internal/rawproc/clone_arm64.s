@@ -24,11 +24,12 @@ ok:
 	MOVD	ZR, errno+24(FP)
 	RET
 
-// func rawSpawn(flags, stack uintptr, p *Program) (pid, errno uintptr)
-TEXT ·rawSpawn(SB),NOSPLIT|NOFRAME,$0-40
+// func rawSpawn(flags, stack uintptr, fn, p unsafe.Pointer) (pid, errno uintptr)
+TEXT ·rawSpawn(SB),NOSPLIT|NOFRAME,$0-48
 	MOVD	flags+0(FP), R0
 	MOVD	stack+8(FP), R1
-	MOVD	p+16(FP), R9
+	MOVD	fn+16(FP), R10
+	MOVD	p+24(FP), R9
 	MOVD	$0, R2
 	MOVD	$0, R3
 	MOVD	$0, R4
@@ -37,17 +38,17 @@ TEXT ·rawSpawn(SB),NOSPLIT|NOFRAME,$0-40
 	SVC
 	CMN	$4095, R0
 	BCC	ok
-	MOVD	ZR, pid+24(FP)
+	MOVD	ZR, pid+32(FP)
 	NEG	R0, R0
-	MOVD	R0, errno+32(FP)
+	MOVD	R0, errno+40(FP)
 	RET
 ok:
 	CBZ	R0, child
-	MOVD	R0, pid+24(FP)
-	MOVD	ZR, errno+32(FP)
+	MOVD	R0, pid+32(FP)
+	MOVD	ZR, errno+40(FP)
 	RET
 child:
-	// On the new stack, which ends 64 bytes above RSP.
-	MOVD	R9, 8(RSP)
-	CALL	·execute(SB)
+	// On the new stack. fn is Go code and takes its argument, like all Go code, in R0.
+	MOVD	R9, R0
+	CALL	(R10)
 	BRK

@@ -22,8 +22,9 @@ func afterForkInChild()
 //go:noescape
 func rawClone(flags, parentTid uintptr) (pid, errno uintptr)
 
-// rawSpawn lets p escape to the heap: the caller's stack may move while the child runs.
-func rawSpawn(flags, stack uintptr, p *Program) (pid, errno uintptr)
+// rawSpawn calls the Go code at fn with p on another stack. It lets p escape to the heap, for the caller's own stack
+// may move while the child runs.
+func rawSpawn(flags, stack uintptr, fn, p unsafe.Pointer) (pid, errno uintptr)
 
 // stackSize is ample for functions that are never more than the 800 bytes deep which the linker allows without a
 // stack check.
@@ -94,9 +95,11 @@ func (p *Program) clone(flags, stack uintptr) (int, error) {
 //go:noinline
 //go:norace
 func (p *Program) fork(flags, stack uintptr) (pid, errno uintptr) {
+	child := execute // a function's value points to the address of its code
+	code := **(**unsafe.Pointer)(unsafe.Pointer(&child))
 	beforeFork()
 	if stack != 0 {
-		pid, errno = rawSpawn(flags, stack, p)
+		pid, errno = rawSpawn(flags, stack, code, unsafe.Pointer(p))
 	} else {
 		pid, errno = rawClone(flags, 0)
 		if errno == 0 && pid == 0 {
