@@ -34,6 +34,15 @@ type Mount struct {
 	ReadOnly  bool
 }
 
+// String gives the mount as a manifest has it: HOST:CONTAINER[:ro].
+func (m Mount) String() string {
+	s := m.Host + ":" + m.Container
+	if m.ReadOnly {
+		s += ":ro"
+	}
+	return s
+}
+
 // EnvVar is one variable set inside the environment.
 type EnvVar struct {
 	Name  string
@@ -96,6 +105,7 @@ type Lock struct {
 	BaseImageDigest   digest.Digest
 	BuildEnvironment  int64          // version of the fixed environment packages are installed in
 	BasePackages      []Package      // what a bootstrapped base is made of
+	Requested         []string       // packages as the manifest names them; one the base already has, or a virtual one, has no Package
 	Packages          []Package      // the full closure installed on the base
 	Apps              []string       // as requested
 	Repositories      []Repository   // in the order they were used
