@@ -36,7 +36,11 @@ type Command struct {
 	Argv   []string
 	Env    []string  // added to the fixed environment
 	Stdout io.Writer // nil: kept only for error messages
+	Binds  []Bind    // directories of the caller's that appear inside, read-only
 }
+
+// Bind shows a directory of the caller's inside, where nothing can change it.
+type Bind struct{ Source, Target string }
 
 // File is one file to fetch, known by its digest.
 type File struct {
