@@ -1,0 +1,65 @@
+package fstree
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+
+	"github.com/klauspost/compress/gzip"
+	"github.com/klauspost/compress/zstd"
+	"github.com/ulikunitz/xz"
+)
+
+// magicSize is how many first bytes tell the compression.
+const magicSize = 6
+
+// maxWindow bounds what a compressed stream can make its decoder hold; it is the most that zstd -d accepts by default.
+const maxWindow = 128 << 20
+
+// decompressor returns a reader of what is compressed in r, which begins with magic, or nil when it is not compressed.
+// Its Close must be called. Formats: RFC 1952, RFC 8878, the .xz file format.
+func decompressor(magic []byte, r io.Reader) (io.ReadCloser, error) {
+	switch {
+	case bytes.HasPrefix(magic, []byte{0x1f, 0x8b}):
+		z, err := gzip.NewReader(r)
+		if err != nil {
+			return nil, fmt.Errorf("decompress gzip: %w", err)
+		}
+		return &named{"gzip", z, z.Close}, nil
+	case bytes.HasPrefix(magic, []byte{0x28, 0xb5, 0x2f, 0xfd}),
+		len(magic) >= 4 && magic[0]&0xf0 == 0x50 && bytes.Equal(magic[1:4], []byte{0x2a, 0x4d, 0x18}): // a skippable frame
+		z, err := zstd.NewReader(r, zstd.WithDecoderMaxWindow(maxWindow), zstd.WithDecoderLowmem(true))
+		if err != nil {
+			return nil, fmt.Errorf("decompress zstd: %w", err)
+		}
+		return &named{"zstd", z, func() error { z.Close(); return nil }}, nil
+	case bytes.HasPrefix(magic, []byte{0xfd, '7', 'z', 'X', 'Z', 0}):
+		z, err := xz.NewReader(r)
+		if err != nil {
+			return nil, fmt.Errorf("decompress xz: %w", err)
+		}
+		return &named{"xz", z, func() error { return nil }}, nil
+	case bytes.HasPrefix(magic, []byte("BZh")), bytes.HasPrefix(magic, []byte{0x5d, 0, 0}):
+		return nil, errors.New("compression not supported: use tar, tar.gz, tar.xz or tar.zst")
+	default:
+		return nil, nil
+	}
+}
+
+// named tells in its errors what could not be decompressed.
+type named struct {
+	format string
+	r      io.Reader
+	close  func() error
+}
+
+func (n *named) Read(p []byte) (int, error) {
+	got, err := n.r.Read(p)
+	if err != nil && err != io.EOF {
+		err = fmt.Errorf("decompress %s: %w", n.format, err)
+	}
+	return got, err
+}
+
+func (n *named) Close() error { return n.close() }
