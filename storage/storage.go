@@ -17,6 +17,7 @@
 //	STORE/envs/ID/bundle      the OCI bundle; its rootfs is only ever a mount point
 //	STORE/envs/ID/state       kernel locks of the running environment
 //	STORE/layers, built       records of layers, and which build made which layer
+//	STORE/quick              manifests and locks of environments made without a project
 //	STORE/vault, storage, tmp
 //
 // # Invariants
@@ -96,7 +97,7 @@ func Create(root string) (*Store, error) {
 }
 
 func directories() []string {
-	return []string{"names", "envs", "layers", "built", "vault", "storage", "tmp"}
+	return []string{"names", "envs", "layers", "built", "quick", "vault", "storage", "tmp"}
 }
 
 // notOurs returns the first name that a store being created by another process would not have.

@@ -180,3 +180,14 @@ func openBeneath(layer, rel string, flags uint64) (int, error) {
 		Resolve: unix.RESOLVE_BENEATH | unix.RESOLVE_NO_SYMLINKS | unix.RESOLVE_NO_MAGICLINKS,
 	})
 }
+
+// IsLink reports whether name, its last component not followed, is a symbolic link.
+func (v View) IsLink(name string) bool {
+	dir, base := path.Split(path.Clean("/" + name))
+	_, rel, st, err := v.resolve(dir)
+	if err != nil || st.Mode&unix.S_IFMT != unix.S_IFDIR {
+		return false
+	}
+	_, _, st, err = lookup(v.dirs, path.Join(rel, base))
+	return err == nil && st.Mode&unix.S_IFMT == unix.S_IFLNK
+}
