@@ -23,9 +23,9 @@ func overlay(t *testing.T, script string, lower ...string) string {
 	t.Helper()
 	top := t.TempDir()
 	upper, work, merged := mkdir(t, top, "upper"), mkdir(t, top, "work"), mkdir(t, top, "merged")
-	opts := "redirect_dir=off,metacopy=off,index=off,xino=off"
+	opts := "volatile,redirect_dir=off,metacopy=off,index=off,xino=off"
 	if inUserNamespace() {
-		opts = "userxattr"
+		opts = "volatile,userxattr"
 	}
 	opts += fmt.Sprintf(",lowerdir=%s,upperdir=%s,workdir=%s", strings.Join(lower, ":"), upper, work)
 	if err := unix.Mount("overlay", merged, "overlay", 0, opts); err != nil {
