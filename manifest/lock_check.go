@@ -3,7 +3,9 @@ package manifest
 import (
 	"fmt"
 	"path"
+	"strconv"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/opencontainers/go-digest"
 )
@@ -40,9 +42,16 @@ func (p place) String() string {
 
 type lockChecker func(p place, msg string)
 
-func (c lockChecker) that(ok bool, p place, format string, args ...any) {
+// value refuses value with the words of wrong, which are put together only then: a lock has thousands of values.
+func (c lockChecker) value(ok bool, p place, value, wrong string) {
 	if !ok {
-		c(p, fmt.Sprintf(format, args...))
+		c(p, quote(value)+" "+wrong)
+	}
+}
+
+func (c lockChecker) number(ok bool, p place, n int64, wrong string) {
+	if !ok {
+		c(p, strconv.FormatInt(n, 10)+" "+wrong)
 	}
 }
 
@@ -54,26 +63,24 @@ func (c lockChecker) complaint(p place, wrong *complaint) {
 
 func (c lockChecker) digest(p place, d digest.Digest) {
 	hexadecimal, ok := strings.CutPrefix(string(d), "sha256:")
-	c.that(ok && isHexSHA256(hexadecimal), p, "%s is not sha256: and 64 lower-case hexadecimal digits", quote(string(d)))
+	c.value(ok && isHexSHA256(hexadecimal), p, string(d), "is not sha256: and 64 lower-case hexadecimal digits")
 }
 
 func (c lockChecker) sha256(p place, s string) {
-	c.that(isHexSHA256(s), p, "%s is not 64 lower-case hexadecimal digits", quote(s))
+	c.value(isHexSHA256(s), p, s, "is not 64 lower-case hexadecimal digits")
 }
 
 func (c lockChecker) date(p place, seconds int64) {
-	c.that(seconds >= 0 && seconds < dateLimit, p, "%d is not a date between 1970 and 9999", seconds)
+	c.number(seconds >= 0 && seconds < dateLimit, p, seconds, "is not a date between 1970 and 9999")
 }
 
 func (c lockChecker) line(p place, s string, most int) {
-	c.that(len(s) <= most && !strings.ContainsFunc(s, hidden) && valid(s), p, "%s has an invisible character or is too long", quote(s))
+	c.value(len(s) <= most && !strings.ContainsFunc(s, hidden) && utf8.ValidString(s), p, s, "has an invisible character or is too long")
 }
 
 func (c lockChecker) url(p place, s string) {
 	c.complaint(p, checkURL("location", s, "https", "http", "file"))
 }
-
-func valid(s string) bool { return strings.ToValidUTF8(s, "") == s }
 
 func at(key string) place { return place{key: key, index: -1} }
 
@@ -84,10 +91,10 @@ func (l *Lock) check(refuse func(place, string)) {
 	c.complaint(at("arch"), checkArch(l.Arch))
 	c.date(at("source_date_epoch"), l.SourceDateEpoch)
 	c.complaint(at("base_image"), base)
-	c.that(l.BaseImageLocation != "", at("base_image_location"), "it is empty")
+	c.value(l.BaseImageLocation != "", at("base_image_location"), "", "is no location")
 	c.line(at("base_image_location"), l.BaseImageLocation, maxPath)
 	c.digest(at("base_image_digest"), l.BaseImageDigest)
-	c.that(l.BuildEnvironment > 0, at("build_environment"), "%d is not a version", l.BuildEnvironment)
+	c.number(l.BuildEnvironment > 0, at("build_environment"), l.BuildEnvironment, "is not a version")
 	c.complaint(at("runtime_backend"), checkBackend(l.Backend))
 	c.complaint(at("cpu_shares"), checkLimit("cpu_shares", l.CPUShares, maxCPUShares))
 	c.complaint(at("memory_limit_mb"), checkLimit("memory_limit_mb", l.MemoryLimitMB, maxMemoryMB))
@@ -104,12 +111,12 @@ func (l *Lock) check(refuse func(place, string)) {
 func (c lockChecker) session(l *Lock) {
 	for i, m := range l.Mounts {
 		c.complaint(place{"mounts", i, ""}, checkMount(m))
-		c.that(valid(m.Label+m.Host+m.Container), place{"mounts", i, ""}, "it is not UTF-8")
+		c.value(utf8.ValidString(m.Label+m.Host+m.Container), place{"mounts", i, ""}, m.String(), "is not UTF-8")
 	}
 	ascending(c, "mounts", l.Mounts, compareMounts)
 	for i, v := range l.Env {
 		c.complaint(place{"env", i, ""}, checkEnv(v))
-		c.that(valid(v.Value), place{"env", i, ""}, "it is not UTF-8")
+		c.value(utf8.ValidString(v.Value), place{"env", i, ""}, v.Value, "is not UTF-8")
 	}
 	ascending(c, "env", l.Env, compareEnv)
 }
@@ -129,10 +136,11 @@ func (c lockChecker) repositories(list []Repository) {
 		c.url(place{key, i, "location"}, r.Location)
 		c.line(place{key, i, "suite"}, r.Suite, maxPackageName)
 		c.line(place{key, i, "components"}, r.Components, maxPath)
-		c.that(strings.Join(strings.Fields(r.Components), " ") == r.Components, place{key, i, "components"}, "they are not separated by one space")
+		c.value(strings.Join(strings.Fields(r.Components), " ") == r.Components, place{key, i, "components"}, r.Components,
+			"is not separated by single spaces")
 		c.sha256(place{key, i, "sha256"}, r.SHA256)
 		c.date(place{key, i, "date"}, r.Date)
-		c.that(!seen[r], place{key, i, ""}, "it stands there twice")
+		c.value(!seen[r], place{key, i, ""}, r.Location, "stands there twice")
 		seen[r] = true
 	}
 }
@@ -140,13 +148,13 @@ func (c lockChecker) repositories(list []Repository) {
 func (c lockChecker) packages(key string, list []Package) {
 	for i, p := range list {
 		c.complaint(place{key, i, "name"}, checkPackageName(p.Name))
-		c.that(p.Version != "" && len(p.Version) <= maxPackageName && isAlnum(p.Version[0]) && onlyAlnumOr(p.Version, ".+:~^_-"),
-			place{key, i, "version"}, "%s is not a version", quote(p.Version))
-		c.that(p.Arch != "" && len(p.Arch) <= 32 && isAlnum(p.Arch[0]) && onlyAlnumOr(p.Arch, "_-"),
-			place{key, i, "arch"}, "%s is not an architecture", quote(p.Arch))
+		c.value(p.Version != "" && len(p.Version) <= maxPackageName && isAlnum(p.Version[0]) && onlyAlnumOr(p.Version, ".+:~^_-"),
+			place{key, i, "version"}, p.Version, "is not a version")
+		c.value(p.Arch != "" && len(p.Arch) <= 32 && isAlnum(p.Arch[0]) && onlyAlnumOr(p.Arch, "_-"),
+			place{key, i, "arch"}, p.Arch, "is not an architecture")
 		c.url(place{key, i, "location"}, p.Location)
 		c.sha256(place{key, i, "sha256"}, p.SHA256)
-		c.that(p.Size >= 0 && p.Size < maxFileSize, place{key, i, "size"}, "%d is not a size below 64 GiB", p.Size)
+		c.number(p.Size >= 0 && p.Size < maxFileSize, place{key, i, "size"}, p.Size, "is not a size below 64 GiB")
 	}
 	ascending(c, key, list, comparePackages)
 }
@@ -154,10 +162,10 @@ func (c lockChecker) packages(key string, list []Package) {
 func (c lockChecker) volatile(list []VolatilePath) {
 	for i, v := range list {
 		p := place{"volatile", i, "path"}
-		c.that(strings.HasPrefix(v.Path, "/") && path.Clean(v.Path) == v.Path && v.Path != "/", p,
-			"%s is not an absolute, clean path", quote(v.Path))
+		c.value(strings.HasPrefix(v.Path, "/") && path.Clean(v.Path) == v.Path && v.Path != "/", p, v.Path,
+			"is not an absolute, clean path")
 		c.line(p, v.Path, maxPath)
-		c.that(v.Package == "" || ValidPackageName(v.Package), place{"volatile", i, "package"}, "%s is not a package", quote(v.Package))
+		c.value(v.Package == "" || ValidPackageName(v.Package), place{"volatile", i, "package"}, v.Package, "is not a package")
 	}
 	ascending(c, "volatile", list, compareVolatile)
 }

@@ -2,6 +2,7 @@ package manifest
 
 import (
 	"fmt"
+	"strconv"
 	"unicode/utf8"
 
 	"github.com/opencontainers/go-digest"
@@ -44,19 +45,24 @@ func (l *Lock) Encode() []byte {
 	return w
 }
 
+// lockWriter appends without fmt: a lock of a desktop has thousands of lines and is written again whenever it is read.
 type lockWriter []byte
 
-func (w *lockWriter) printf(format string, args ...any) { *w = fmt.Appendf(*w, format, args...) }
-
-func (w *lockWriter) text(key, s string) {
-	w.printf("%s = ", key)
-	w.quoted(s)
-	w.printf("\n")
+func (w *lockWriter) raw(parts ...string) {
+	for _, s := range parts {
+		*w = append(*w, s...)
+	}
 }
 
-func (w *lockWriter) number(key string, n int64) { w.printf("%s = %d\n", key, n) }
+func (w *lockWriter) text(key, s string) {
+	w.raw(key, " = ")
+	w.quoted(s)
+	w.raw("\n")
+}
 
-func (w *lockWriter) truth(key string, b bool) { w.printf("%s = %t\n", key, b) }
+func (w *lockWriter) number(key string, n int64) { w.raw(key, " = ", strconv.FormatInt(n, 10), "\n") }
+
+func (w *lockWriter) truth(key string, b bool) { w.raw(key, " = ", strconv.FormatBool(b), "\n") }
 
 // limit leaves out what is unset.
 func (w *lockWriter) limit(key string, n int64) {
@@ -68,71 +74,71 @@ func (w *lockWriter) limit(key string, n int64) {
 // writeList writes one element a line, so that a difference between two locks reads as what changed.
 func writeList[T any](w *lockWriter, key string, list []T, each func(*lockWriter, T)) {
 	if len(list) == 0 {
-		w.printf("%s = []\n", key)
+		w.raw(key, " = []\n")
 		return
 	}
-	w.printf("%s = [\n", key)
+	w.raw(key, " = [\n")
 	for _, v := range list {
-		w.printf("  ")
+		w.raw("  ")
 		each(w, v)
-		w.printf(",\n")
+		w.raw(",\n")
 	}
-	w.printf("]\n")
+	w.raw("]\n")
 }
 
 // pairs writes the inside of an inline table whose values are strings.
 func (w *lockWriter) pairs(keysAndValues ...string) {
 	for i := 0; i < len(keysAndValues); i += 2 {
 		if i > 0 {
-			w.printf(", ")
+			w.raw(", ")
 		}
-		w.printf("%s = ", keysAndValues[i])
+		w.raw(keysAndValues[i], " = ")
 		w.quoted(keysAndValues[i+1])
 	}
 }
 
 func (w *lockWriter) mount(m Mount) {
-	w.printf("{ ")
+	w.raw("{ ")
 	w.pairs("label", m.Label, "host", m.Host, "container", m.Container)
 	if m.ReadOnly {
-		w.printf(", read_only = true")
+		w.raw(", read_only = true")
 	}
-	w.printf(" }")
+	w.raw(" }")
 }
 
 func (w *lockWriter) envVar(v EnvVar) {
-	w.printf("{ ")
+	w.raw("{ ")
 	w.pairs("name", v.Name, "value", v.Value)
-	w.printf(" }")
+	w.raw(" }")
 }
 
 func (w *lockWriter) pkg(p Package) {
-	w.printf("{ ")
+	w.raw("{ ")
 	w.pairs("name", p.Name, "version", p.Version, "arch", p.Arch, "location", p.Location, "sha256", p.SHA256)
-	w.printf(", size = %d", p.Size)
+	w.raw(", size = ", strconv.FormatInt(p.Size, 10))
 	if p.Requested {
-		w.printf(", requested = true")
+		w.raw(", requested = true")
 	}
-	w.printf(" }")
+	w.raw(" }")
 }
 
 func (w *lockWriter) repository(r Repository) {
-	w.printf("{ ")
+	w.raw("{ ")
 	w.pairs("location", r.Location, "suite", r.Suite, "components", r.Components, "sha256", r.SHA256)
-	w.printf(", date = %d }", r.Date)
+	w.raw(", date = ", strconv.FormatInt(r.Date, 10), " }")
 }
 
 func (w *lockWriter) volatile(v VolatilePath) {
-	w.printf("{ ")
+	w.raw("{ ")
 	w.pairs("path", v.Path, "package", v.Package)
-	w.printf(" }")
+	w.raw(" }")
 }
 
 func (w *lockWriter) output(o Output) {
 	if o == (Output{}) {
 		return
 	}
-	w.printf("\n[output]\n")
+	w.raw("\n[output]\n")
 	w.digest("base_layer", o.BaseLayer)
 	w.digest("package_layer", o.PackageLayer)
 	w.digest("image_digest", o.ImageDigest)
@@ -155,12 +161,12 @@ func (w *lockWriter) quoted(s string) {
 			b = append(b, `\n`...)
 		case r == '\t':
 			b = append(b, `\t`...)
-		case hidden(r) && r <= 0xffff:
-			b = fmt.Appendf(b, `\u%04x`, r)
-		case hidden(r):
-			b = fmt.Appendf(b, `\U%08x`, r)
-		default:
+		case !hidden(r):
 			b = utf8.AppendRune(b, r)
+		case r <= 0xffff:
+			b = fmt.Appendf(b, `\u%04x`, r)
+		default:
+			b = fmt.Appendf(b, `\U%08x`, r)
 		}
 	}
 	*w = append(b, '"')

@@ -40,6 +40,18 @@ func ParseLock(file string, data []byte) (*Lock, error) {
 	return l, nil
 }
 
+// PeekLock gives the id a lock claims, without reading or verifying the rest: enough to look the environment up in the
+// store, whose own record vouches for it, and not more. ok is false when the text does not begin like a lock.
+func PeekLock(data []byte) (id EnvID, ok bool) {
+	const begin = lockHeader + "lock_version = 2\nenv_id = \""
+	const end = len(begin) + 64
+	if len(data) <= end || string(data[:len(begin)]) != begin || data[end] != '"' {
+		return "", false
+	}
+	id = EnvID(data[len(begin):end])
+	return id, isHexSHA256(string(id))
+}
+
 // readLockVersion reports false for a lock that other versions wrote.
 func (t lockTable) readLockVersion() bool {
 	version, n := t.number("lock_version", "2")
@@ -215,7 +227,7 @@ func (t lockTable) checkIdentity(l *Lock, id, short string, data []byte) {
 	real := l.ID()
 	if id != string(real) {
 		t.report(t.offset(place{key: "env_id", index: -1}), "env_id",
-			fmt.Sprintf("env_id does not belong to the rest of the lock, which has %s: the lock was edited", real.Short()), "")
+			"env_id does not belong to the rest of the lock: one of them was edited", "")
 		return
 	}
 	if short != real.Short() {
