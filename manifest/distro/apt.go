@@ -117,7 +117,7 @@ func mirrored(sb aptrepo.Tree, list []aptrepo.Source, mirror string) ([]aptrepo.
 	found := false
 	out := slices.Clone(list)
 	for i, s := range out {
-		if ownArchive(s, release.codename) {
+		if OwnArchive(s, release.codename) {
 			found = true
 			out[i].URI = MirrorFor(mirror, s.Suite)
 		}
@@ -157,8 +157,8 @@ func AdditionalSuite(suite string) bool {
 	return false
 }
 
-// ownArchive reports whether a source is the distribution's own archive, by its suite and component.
-func ownArchive(s aptrepo.Source, codename string) bool {
+// OwnArchive reports whether a source is the distribution's own archive, by its suite and component.
+func OwnArchive(s aptrepo.Source, codename string) bool {
 	u, err := url.Parse(s.URI)
 	if err != nil || !slices.Contains(s.Components, "main") || strings.HasPrefix(u.Hostname(), "ppa.launchpad") {
 		return false
@@ -258,7 +258,8 @@ func trustedKeys(tree aptrepo.Tree) (aptrepo.KeyRing, error) {
 	if !ring.Empty() {
 		return ring, nil
 	}
-	for _, name := range []string{"/usr/share/keyrings/debian-archive-keyring.gpg", "/usr/share/keyrings/ubuntu-archive-keyring.gpg"} {
+	for _, name := range []string{"/usr/share/keyrings/debian-archive-keyring.gpg", "/usr/share/keyrings/debian-archive-keyring.pgp",
+		"/usr/share/keyrings/ubuntu-archive-keyring.gpg", "/usr/share/keyrings/ubuntu-archive-keyring.pgp"} {
 		if keys, err := readKeys(tree, name); err == nil {
 			ring = ring.Join(keys)
 		}

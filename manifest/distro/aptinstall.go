@@ -83,7 +83,7 @@ func (d aptDir) install(ctx context.Context, sb Sandbox, pkgs []manifest.Package
 			args = append(args, p.Name+"="+p.Version)
 		}
 	}
-	undo, err := denyServices(ctx, sb)
+	undo, err := DenyServices(ctx, sb)
 	if err != nil {
 		return err
 	}
@@ -93,9 +93,9 @@ func (d aptDir) install(ctx context.Context, sb Sandbox, pkgs []manifest.Package
 	return undo()
 }
 
-// denyServices keeps packages from starting services, which older releases try without an init, by the file that
-// policy-rc.d(8) of Debian is about. It gives the function that removes it.
-func denyServices(ctx context.Context, sb Sandbox) (undo func() error, err error) {
+// DenyServices keeps packages from starting services, which older releases try without an init, by the file that
+// policy-rc.d(8) of Debian is about. It gives the function that removes it again.
+func DenyServices(ctx context.Context, sb Sandbox) (undo func() error, err error) {
 	const name = "/usr/sbin/policy-rc.d"
 	if f, err := sb.Open(name); err == nil {
 		f.Close()
@@ -110,7 +110,7 @@ func denyServices(ctx context.Context, sb Sandbox) (undo func() error, err error
 	return func() error { return sh("rm -f " + name) }, nil
 }
 
-// writeLockRepository makes the flat repository of the locked files. A damaged file of the vault is fetched again, once.
+// writeLockRepository makes the flat repository of the locked files.
 func writeLockRepository(ctx context.Context, d aptDir, f Fetcher, pkgs []manifest.Package) error {
 	if err := d.prepare(); err != nil {
 		return err
@@ -119,25 +119,8 @@ func writeLockRepository(ctx context.Context, d aptDir, f Fetcher, pkgs []manife
 	if err := os.Mkdir(repo, 0o755); err != nil {
 		return fmt.Errorf("write lock repository: %w", err)
 	}
-	stanzas := make([][]byte, len(pkgs))
-	group, gctx := errgroup.WithContext(ctx)
-	group.SetLimit(4)
-	for i, p := range pkgs {
-		group.Go(func() (err error) {
-			if err := gctx.Err(); err != nil {
-				return err
-			}
-			name := filepath.Join(repo, debName(p))
-			stanzas[i], err = copyDeb(f, p, name)
-			if errors.Is(err, ErrCorrupt) {
-				if err = f.Fetch(gctx, "packages", []File{{URL: p.Location, SHA256: p.SHA256, Size: p.Size}}); err == nil {
-					stanzas[i], err = copyDeb(f, p, name)
-				}
-			}
-			return err
-		})
-	}
-	if err := group.Wait(); err != nil {
+	stanzas, err := CopyDebs(ctx, f, pkgs, repo)
+	if err != nil {
 		return err
 	}
 	list := "deb [trusted=yes] file:" + d.inside + "/lock ./\n"
@@ -147,8 +130,32 @@ func writeLockRepository(ctx context.Context, d aptDir, f Fetcher, pkgs []manife
 	return writePackages(filepath.Join(repo, "Packages"), pkgs, stanzas)
 }
 
-// debName is a file name without characters that a URL would quote.
-func debName(p manifest.Package) string { return p.Name + "_" + p.Arch + ".deb" }
+// CopyDebs copies the packages' files out of the vault to dir, under DebName, verified, and gives the stanzas of their
+// control files in the order of pkgs. A damaged file of the vault is fetched again, once.
+func CopyDebs(ctx context.Context, f Fetcher, pkgs []manifest.Package, dir string) ([][]byte, error) {
+	stanzas := make([][]byte, len(pkgs))
+	group, ctx := errgroup.WithContext(ctx)
+	group.SetLimit(4)
+	for i, p := range pkgs {
+		group.Go(func() (err error) {
+			if err := ctx.Err(); err != nil {
+				return err
+			}
+			name := filepath.Join(dir, DebName(p.Name, p.Arch))
+			stanzas[i], err = copyDeb(f, p, name)
+			if errors.Is(err, ErrCorrupt) {
+				if err = f.Fetch(ctx, "packages", []File{{URL: p.Location, SHA256: p.SHA256, Size: p.Size}}); err == nil {
+					stanzas[i], err = copyDeb(f, p, name)
+				}
+			}
+			return err
+		})
+	}
+	return stanzas, group.Wait()
+}
+
+// DebName names the copy of a package's file; it has no character that a URL would quote.
+func DebName(name, arch string) string { return name + "_" + arch + ".deb" }
 
 func writePackages(name string, pkgs []manifest.Package, stanzas [][]byte) error {
 	file, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
@@ -158,7 +165,7 @@ func writePackages(name string, pkgs []manifest.Package, stanzas [][]byte) error
 	defer file.Close()
 	out := bufio.NewWriterSize(file, 256<<10)
 	for i, p := range pkgs {
-		fmt.Fprintf(out, "%s\nFilename: ./%s\nSize: %d\nSHA256: %s\n\n", stanzas[i], debName(p), p.Size, p.SHA256)
+		fmt.Fprintf(out, "%s\nFilename: ./%s\nSize: %d\nSHA256: %s\n\n", stanzas[i], DebName(p.Name, p.Arch), p.Size, p.SHA256)
 	}
 	return out.Flush()
 }

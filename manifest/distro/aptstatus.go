@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/karapace/karapace/manifest"
 	"github.com/karapace/karapace/manifest/distro/aptrepo"
 )
 
@@ -94,6 +95,15 @@ func (in installed) difference(want map[string]string) error {
 	}
 	slices.Sort(text)
 	return errors.New("the installed packages are not those of the lock:\n  " + strings.Join(text, "\n  "))
+}
+
+// CheckInstalled reports an error unless exactly pkgs are installed in a base of dpkg.
+func CheckInstalled(t aptrepo.Tree, pkgs []manifest.Package) error {
+	have, err := readStatus(t)
+	if err != nil {
+		return err
+	}
+	return have.difference(expected(nil, pkgs))
 }
 
 // architectures gives dpkg's architectures, the native one first.
