@@ -83,6 +83,9 @@ func TestDiffLocks(t *testing.T) {
 	if got := manifest.DiffLocks(before, after); len(got) != 0 {
 		t.Errorf("a lock differs from itself: %v", got)
 	}
+	if got := manifest.DiffLocks(nil, after); len(got) != 4 || got[0].Old != "" || got[0].New == "" {
+		t.Errorf("against no lock: %v", got)
+	}
 	kernel := func(version, digit string) manifest.Package {
 		p := before.Packages[0]
 		p.Name, p.Version, p.SHA256 = "kernel", version, hexDigest(digit)

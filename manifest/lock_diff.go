@@ -138,8 +138,11 @@ type PackageChange struct {
 // Rebuilt reports that the version stayed while the file changed.
 func (c PackageChange) Rebuilt() bool { return c.Old == c.New }
 
-// DiffLocks gives the packages in which two locks differ: those of the base first, then by name.
+// DiffLocks gives the packages in which two locks differ: those of the base first, then by name. before is nil where there was none.
 func DiffLocks(before, after *Lock) []PackageChange {
+	if before == nil {
+		before = &Lock{}
+	}
 	b, a := before.sorted(), after.sorted()
 	return append(diffPackages(b.BasePackages, a.BasePackages, true), diffPackages(b.Packages, a.Packages, false)...)
 }
