@@ -98,7 +98,7 @@ func (l *Lock) check(refuse func(place, string)) {
 	c.complaint(at("runtime_backend"), checkBackend(l.Backend))
 	c.complaint(at("cpu_shares"), checkLimit("cpu_shares", l.CPUShares, maxCPUShares))
 	c.complaint(at("memory_limit_mb"), checkLimit("memory_limit_mb", l.MemoryLimitMB, maxMemoryMB))
-	c.session(l)
+	c.mountsAndEnv(l)
 	c.names("requested_packages", l.Requested)
 	c.names("resolved_apps", l.Apps)
 	c.repositories(l.Repositories)
@@ -108,7 +108,7 @@ func (l *Lock) check(refuse func(place, string)) {
 	c.output(l.Output)
 }
 
-func (c lockChecker) session(l *Lock) {
+func (c lockChecker) mountsAndEnv(l *Lock) {
 	for i, m := range l.Mounts {
 		c.complaint(place{"mounts", i, ""}, checkMount(m))
 		c.value(utf8.ValidString(m.Label+m.Host+m.Container), place{"mounts", i, ""}, m.String(), "is not UTF-8")
