@@ -14,20 +14,38 @@ import (
 )
 
 // Apply writes the mapping of the user namespace that process pid is in, a child of the caller's made with
-// CLONE_NEWUSER. newuidmap and newgidmap run at the same time.
+// CLONE_NEWUSER.
 func (m *Mapping) Apply(pid int) error {
-	uids, err := startMapper(m.newuidmap, pid, m.UID)
-	if err != nil {
-		return err
+	a := m.Begin(pid)
+	return a.Wait()
+}
+
+// Applying is a mapping that is being written. The zero value has been written.
+type Applying struct {
+	mappers [2]*mapper
+	err     error
+}
+
+// Begin is the first half of Apply: newuidmap and newgidmap run at the same time as each other and as the caller, who
+// calls Wait.
+func (m *Mapping) Begin(pid int) Applying {
+	var a Applying
+	if a.mappers[0], a.err = startMapper(m.newuidmap, pid, m.UID); a.err == nil {
+		a.mappers[1], a.err = startMapper(m.newgidmap, pid, m.GID)
 	}
-	gids, err := startMapper(m.newgidmap, pid, m.GID)
-	if err != nil {
-		uids.wait() // the first error is the one to tell
-		return err
-	}
-	err = uids.wait()
-	if err2 := gids.wait(); err == nil {
-		err = err2
+	return a
+}
+
+// Wait waits for both and returns the first error.
+func (a *Applying) Wait() error {
+	err := a.err
+	for _, m := range a.mappers {
+		if m == nil {
+			continue
+		}
+		if err2 := m.wait(); err == nil {
+			err = err2
+		}
 	}
 	return err
 }

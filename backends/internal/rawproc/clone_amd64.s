@@ -26,29 +26,29 @@ ok:
 	MOVQ	$0, errno+24(FP)
 	RET
 
-// func rawSpawn(flags, stack uintptr, fn, p unsafe.Pointer) (pid, errno uintptr)
-TEXT ·rawSpawn(SB),NOSPLIT|NOFRAME,$0-48
+// func rawSpawn(flags, stack uintptr, childTid uintptr, fn, p unsafe.Pointer) (pid, errno uintptr)
+TEXT ·rawSpawn(SB),NOSPLIT|NOFRAME,$0-56
 	MOVQ	flags+0(FP), DI
 	MOVQ	stack+8(FP), SI
-	MOVQ	fn+16(FP), R12
-	MOVQ	p+24(FP), R13
+	MOVQ	fn+24(FP), R12
+	MOVQ	p+32(FP), R13
 	MOVQ	$0, DX
-	MOVQ	$0, R10
+	MOVQ	childTid+16(FP), R10
 	MOVQ	$0, R8
 	MOVQ	$0, R9
 	MOVQ	$56, AX	// clone
 	SYSCALL
 	CMPQ	AX, $0xfffffffffffff001
 	JLS	ok
-	MOVQ	$0, pid+32(FP)
+	MOVQ	$0, pid+40(FP)
 	NEGQ	AX
-	MOVQ	AX, errno+40(FP)
+	MOVQ	AX, errno+48(FP)
 	RET
 ok:
 	TESTQ	AX, AX
 	JZ	child
-	MOVQ	AX, pid+32(FP)
-	MOVQ	$0, errno+40(FP)
+	MOVQ	AX, pid+40(FP)
+	MOVQ	$0, errno+48(FP)
 	RET
 child:
 	// On the new stack. fn is Go code and takes its argument, like all Go code, in AX.

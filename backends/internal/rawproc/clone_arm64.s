@@ -24,28 +24,28 @@ ok:
 	MOVD	ZR, errno+24(FP)
 	RET
 
-// func rawSpawn(flags, stack uintptr, fn, p unsafe.Pointer) (pid, errno uintptr)
-TEXT ·rawSpawn(SB),NOSPLIT|NOFRAME,$0-48
+// func rawSpawn(flags, stack uintptr, childTid uintptr, fn, p unsafe.Pointer) (pid, errno uintptr)
+TEXT ·rawSpawn(SB),NOSPLIT|NOFRAME,$0-56
 	MOVD	flags+0(FP), R0
 	MOVD	stack+8(FP), R1
-	MOVD	fn+16(FP), R10
-	MOVD	p+24(FP), R9
+	MOVD	fn+24(FP), R10
+	MOVD	p+32(FP), R9
 	MOVD	$0, R2
 	MOVD	$0, R3
-	MOVD	$0, R4
+	MOVD	childTid+16(FP), R4
 	MOVD	$0, R5
 	MOVD	$220, R8	// clone
 	SVC
 	CMN	$4095, R0
 	BCC	ok
-	MOVD	ZR, pid+32(FP)
+	MOVD	ZR, pid+40(FP)
 	NEG	R0, R0
-	MOVD	R0, errno+40(FP)
+	MOVD	R0, errno+48(FP)
 	RET
 ok:
 	CBZ	R0, child
-	MOVD	R0, pid+32(FP)
-	MOVD	ZR, errno+40(FP)
+	MOVD	R0, pid+40(FP)
+	MOVD	ZR, errno+48(FP)
 	RET
 child:
 	// On the new stack. fn is Go code and takes its argument, like all Go code, in R0.

@@ -157,13 +157,14 @@ func (o *Op) ExitIfNonZero() *Op { o.flow = flowNonZero; return o }
 
 // Program is a list of ops and the registers they share. The zero value is an empty program.
 type Program struct {
-	ops    []*Op
-	free   []Op // ops are allocated many at a time
-	regs   []uintptr
-	forked Reg       // holds the pid of the last clone's child
-	failed [2]uint32 // index of the op that failed + 1, errno
-	report int       // descriptor + 1 that failed is written to
-	stack  []byte    // of a child that does not borrow the parent's
+	ops      []*Op
+	free     []Op // ops are allocated many at a time
+	regs     []uintptr
+	forked   Reg       // holds the pid of the last clone's child
+	failed   [2]uint32 // index of the op that failed + 1, errno
+	report   int       // descriptor + 1 that failed is written to
+	stack    []byte    // of a child that does not borrow the parent's
+	borrowed uint32    // not 0 while such a child uses the program
 }
 
 // Reg returns a register that nothing else uses. It holds 0.

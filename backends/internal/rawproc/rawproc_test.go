@@ -2,7 +2,9 @@ package rawproc
 
 import (
 	"errors"
+	"fmt"
 	"os"
+	"path/filepath"
 	"runtime"
 	"testing"
 
@@ -40,7 +42,7 @@ func TestFailureNamesTheOp(t *testing.T) {
 	}
 }
 
-func TestReportOfACopy(t *testing.T) {
+func TestReport(t *testing.T) {
 	r, w, err := os.Pipe()
 	if err != nil {
 		t.Fatal(err)
@@ -56,8 +58,7 @@ func TestReportOfACopy(t *testing.T) {
 	w.Close()
 	buf := make([]byte, ReportSize)
 	if _, err := r.Read(buf); err != nil {
-		ws, _ := Wait(pid)
-		t.Fatalf("%v; status %x", err, ws)
+		t.Fatal(err)
 	}
 	if err := p.ParseReport(buf); !errors.Is(err, unix.EBADF) {
 		t.Fatalf("report %v", err)
@@ -65,6 +66,31 @@ func TestReportOfACopy(t *testing.T) {
 	if ws, err := Wait(pid); err != nil || ws.ExitStatus() != failCode {
 		t.Fatalf("status %d, error %v", ws.ExitStatus(), err)
 	}
+}
+
+func TestReleased(t *testing.T) {
+	r, w, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	p := new(Program)
+	p.Call("wait", unix.SYS_READ, Int(r.Fd()), Addr(p.Reg()), Int(1))
+	execve(p, "/bin/sleep", "sleep", "100")
+	pid, err := p.Start(0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if p.borrowed == 0 {
+		t.Error("released before it executes")
+	}
+	w.Write([]byte{0})
+	p.Released()
+	if exe, err := os.Readlink(fmt.Sprintf("/proc/%d/exe", pid)); err != nil || filepath.Base(exe) != "sleep" {
+		t.Errorf("released by %s, %v", exe, err)
+	}
+	unix.Kill(pid, unix.SIGKILL)
+	Wait(pid)
 }
 
 func TestRegistersAndFlow(t *testing.T) {

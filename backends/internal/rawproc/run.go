@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"runtime"
+	"sync/atomic"
 	"syscall"
 	"unsafe"
 
@@ -24,11 +25,13 @@ func rawClone(flags, parentTid uintptr) (pid, errno uintptr)
 
 // rawSpawn calls the Go code at fn with p on another stack. It lets p escape to the heap, for the caller's own stack
 // may move while the child runs.
-func rawSpawn(flags, stack uintptr, fn, p unsafe.Pointer) (pid, errno uintptr)
+func rawSpawn(flags, stack, childTid uintptr, fn, p unsafe.Pointer) (pid, errno uintptr)
 
 // stackSize is ample for functions that are never more than the 800 bytes deep which the linker allows without a
 // stack check.
 const stackSize = 8192
+
+const futexWait = 0 // FUTEX_WAIT, not private: the kernel wakes without that flag
 
 // Error is the failure of one op.
 type Error struct {
@@ -45,12 +48,24 @@ const ReportSize = 8
 
 // Start makes a child by clone(2) with the flags and SIGCHLD that executes the program on a stack of its own in the
 // caller's memory, at the same time as the caller goes on. All its signals are blocked. The caller waits for it, and
-// keeps p reachable until the child has executed another program or ended. A failure of the program is told through
-// Report.
+// calls Released before it lets go of p. A failure of the program is told through Report.
 func (p *Program) Start(flags uintptr) (pid int, err error) {
 	p.stack = make([]byte, stackSize)
 	top := uintptr(unsafe.Pointer(unsafe.SliceData(p.stack))) + stackSize - 64
 	return p.clone(flags|unix.CLONE_VM, top&^15)
+}
+
+// Released waits until the child that Start has made does not use the caller's memory any more, because it has executed
+// another program or ended.
+func (p *Program) Released() {
+	for {
+		n := atomic.LoadUint32(&p.borrowed)
+		if n == 0 {
+			return
+		}
+		// The kernel clears the word and wakes those who wait for it. An error means that it has changed already.
+		unix.Syscall6(unix.SYS_FUTEX, uintptr(unsafe.Pointer(&p.borrowed)), futexWait, uintptr(n), 0, 0, 0)
+	}
 }
 
 // Run makes a child that borrows the calling thread and its memory, which are given back when the child has executed
@@ -99,7 +114,8 @@ func (p *Program) fork(flags, stack uintptr) (pid, errno uintptr) {
 	code := **(**unsafe.Pointer)(unsafe.Pointer(&child))
 	beforeFork()
 	if stack != 0 {
-		pid, errno = rawSpawn(flags, stack, code, unsafe.Pointer(p))
+		p.borrowed = 1
+		pid, errno = rawSpawn(flags|unix.CLONE_CHILD_CLEARTID, stack, uintptr(unsafe.Pointer(&p.borrowed)), code, unsafe.Pointer(p))
 	} else {
 		pid, errno = rawClone(flags, 0)
 		if errno == 0 && pid == 0 {

@@ -69,16 +69,17 @@ func (p *Program) Redirect(fds []int) {
 func (p *Program) CloseFrom(first, keep int) {
 	const last = ^uint32(0)
 	if keep < first {
-		p.closeRange(uint32(first), last)
+		p.CloseRange(uint32(first), last)
 		return
 	}
 	if keep > first {
-		p.closeRange(uint32(first), uint32(keep)-1)
+		p.CloseRange(uint32(first), uint32(keep)-1)
 	}
-	p.closeRange(uint32(keep)+1, last)
+	p.CloseRange(uint32(keep)+1, last)
 }
 
-func (p *Program) closeRange(first, last uint32) {
+// CloseRange closes the descriptors from first to last.
+func (p *Program) CloseRange(first, last uint32) {
 	p.Call("close descriptors", unix.SYS_CLOSE_RANGE, Int(first), Int(last), Int(0))
 }
 

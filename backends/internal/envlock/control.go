@@ -1,0 +1,180 @@
+package envlock
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/karapace/karapace/backends/internal/rawproc"
+)
+
+// Status is what the kernel knows about a container.
+type Status struct {
+	Running bool
+	Pid     int // 0 when it is not ready yet or not visible in this pid namespace
+	Backend string
+}
+
+// Query asks whether the container of a state directory runs. It changes nothing.
+func Query(dir string) (Status, error) {
+	lock, err := openFile(dir, lockName, unix.O_RDONLY)
+	if errors.Is(err, unix.ENOENT) {
+		return Status{}, nil
+	}
+	if err != nil {
+		return Status{}, err
+	}
+	defer unix.Close(lock)
+	pid, err := recordHolder(lock)
+	if err != nil {
+		return Status{}, err
+	}
+	if pid == 0 {
+		switch err := flock(lock, unix.LOCK_SH|unix.LOCK_NB); err {
+		case nil:
+			return Status{}, nil
+		case unix.EWOULDBLOCK:
+		default:
+			return Status{}, fmt.Errorf("ask for the lock %s/%s: %w", dir, lockName, err)
+		}
+	}
+	return Status{Running: true, Pid: max(pid, 0), Backend: readNote(lock).Backend}, nil
+}
+
+// open returns the first process of a running container; ErrNotRunning when there is none.
+func open(dir string) (pidfd int, err error) {
+	lock, err := openFile(dir, lockName, unix.O_RDONLY)
+	if errors.Is(err, unix.ENOENT) {
+		return -1, ErrNotRunning
+	}
+	if err != nil {
+		return -1, err
+	}
+	defer unix.Close(lock)
+	pid, pidfd, err := holder(lock)
+	if err == nil && pid == 0 {
+		err = ErrNotRunning
+	}
+	return pidfd, err
+}
+
+// Signal sends sig to every process of the container but its first one, or ends the container when sig is KILL.
+func Signal(dir string, sig unix.Signal) error {
+	pidfd, err := open(dir)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(pidfd)
+	return signalAll(pidfd, sig)
+}
+
+func signalAll(pidfd int, sig unix.Signal) error {
+	if sig == unix.SIGKILL {
+		if err := unix.PidfdSendSignal(pidfd, sig, nil, 0); err != nil && err != unix.ESRCH {
+			return fmt.Errorf("kill the container: %w", err)
+		}
+		return nil
+	}
+	p := new(rawproc.Program)
+	p.Call("join user namespace", unix.SYS_SETNS, rawproc.Int(pidfd), rawproc.Int(unix.CLONE_NEWUSER)).Allow(unix.EINVAL)
+	p.Call("join pid namespace", unix.SYS_SETNS, rawproc.Int(pidfd), rawproc.Int(unix.CLONE_NEWPID))
+	p.Clone("start process in pid namespace", 0)
+	p.Call("signal all processes", unix.SYS_KILL, rawproc.Int(-1), rawproc.Int(uint(sig))).Allow(unix.ESRCH)
+	if sig == unix.SIGTERM { // which a stopped process would not notice
+		p.Call("continue all processes", unix.SYS_KILL, rawproc.Int(-1), rawproc.Int(uint(unix.SIGCONT))).Allow(unix.ESRCH)
+	}
+	pid, err := p.Run(0)
+	if err != nil {
+		return err
+	}
+	if _, err := rawproc.Wait(pid); err != nil {
+		return fmt.Errorf("wait for process %d: %w", pid, err)
+	}
+	return nil
+}
+
+// Stop sends TERM to everything in the container, KILL after the grace time, and returns when nothing is left of it.
+func Stop(ctx context.Context, dir string, grace time.Duration) error {
+	pidfd, err := open(dir)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(pidfd)
+	if grace > 0 {
+		if err := signalAll(pidfd, unix.SIGTERM); err != nil && !errors.Is(err, unix.ESRCH) && !errors.Is(err, unix.ENOMEM) {
+			return err
+		}
+		patience, cancel := context.WithTimeout(ctx, grace)
+		err := WaitExit(patience, pidfd)
+		cancel()
+		if err == nil || ctx.Err() != nil {
+			return err
+		}
+	}
+	if err := signalAll(pidfd, unix.SIGKILL); err != nil {
+		return err
+	}
+	return WaitExit(ctx, pidfd)
+}
+
+// Delete removes the lock files of a container that does not run, after waiting for one that has no session any more.
+// It reports false when there is a session.
+func Delete(ctx context.Context, dir string) (bool, error) {
+	for {
+		done, busy, err := tryDelete(ctx, dir)
+		if done || busy || err != nil {
+			return done, err
+		}
+		if err := sleep(ctx, time.Millisecond); err != nil {
+			return false, err
+		}
+	}
+}
+
+func tryDelete(ctx context.Context, dir string) (done, busy bool, err error) {
+	lock, err := openFile(dir, lockName, unix.O_RDONLY)
+	if errors.Is(err, unix.ENOENT) {
+		return true, false, nil
+	}
+	if err != nil {
+		return false, false, err
+	}
+	defer unix.Close(lock)
+	if flock(lock, unix.LOCK_EX|unix.LOCK_NB) != nil {
+		busy, err := hasSessions(dir)
+		return false, busy, err
+	}
+	if err := waitGone(ctx, readNote(lock)); err != nil {
+		return false, false, err
+	}
+	for _, name := range []string{sessionsName, lockName} {
+		if err := os.Remove(filepath.Join(dir, name)); err != nil && !errors.Is(err, os.ErrNotExist) {
+			return false, false, fmt.Errorf("remove lock: %w", err)
+		}
+	}
+	return true, false, nil
+}
+
+// hasSessions says whether a supervisor holds the sessions file; the first process, which holds it alone while it
+// ends, does not count.
+func hasSessions(dir string) (bool, error) {
+	fd, err := openFile(dir, sessionsName, unix.O_RDONLY)
+	if errors.Is(err, unix.ENOENT) {
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	defer unix.Close(fd)
+	shared := func() bool { return flock(fd, unix.LOCK_SH|unix.LOCK_NB) == nil }
+	if !shared() || flock(fd, unix.LOCK_EX|unix.LOCK_NB) == nil {
+		return false, nil
+	}
+	// What has it may be the first process still, to which the attempt gave way.
+	return shared(), nil
+}

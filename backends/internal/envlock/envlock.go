@@ -1,0 +1,359 @@
+// Package envlock decides, by kernel locks alone, whether a container is started or joined, and when it ends.
+//
+// # Files
+//
+// A container's state directory has two files. `lock` is held exclusively (flock) by the container's first process
+// from before there is one until it has died; while the container is ready for sessions, the same process also holds
+// a record lock (fcntl) on it, which tells everybody its pid. `sessions` is held shared by every session's
+// supervisor; the first process waits for it exclusively, and ends when it gets it.
+//
+// # Protocol
+//
+//	start   lock EX, sessions EX; make the first process, which keeps lock; when it is ready, sessions SH
+//	join    lock is held by another: sessions SH, which waits for a start; ask lock whose record lock it has
+//	end     sessions closed; the first process gets it exclusively and exits, its locks with it
+//	retry   whatever was true a moment ago and is not now: the container ended meanwhile, or its start failed
+//
+// What `lock` contains is only a note: which backend started the container, and which process a successor has to wait
+// for, because the kernel gives a dying process's locks back before its mounts.
+package envlock
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+const (
+	lockName     = "lock"
+	sessionsName = "sessions"
+)
+
+// ErrNotRunning says that there is no container to act on.
+var ErrNotRunning = errors.New("not running")
+
+// note is what the lock file contains.
+type note struct {
+	Backend string `json:"backend"`
+	Pid     int    `json:"pid"`
+	Start   uint64 `json:"start"` // of the process, in the kernel's ticks since boot
+}
+
+// Session is a place in a container: as its starter, or beside others.
+type Session struct {
+	Starting bool
+	Pid      int    // of the container's first process, when it was joined or has Started
+	Pidfd    int    // the same
+	Backend  string // that started it
+
+	dir      string
+	lock     int // held exclusively while Starting, otherwise only open
+	sessions int // held exclusively while Starting, otherwise shared
+}
+
+// Acquire takes a place in the container of the state directory, which must exist.
+func Acquire(ctx context.Context, dir string) (*Session, error) {
+	for delay := time.Millisecond; ; delay = min(2*delay, 20*time.Millisecond) {
+		s := &Session{dir: dir, lock: -1, sessions: -1, Pidfd: -1}
+		done, err := s.try(ctx)
+		if err == nil && done {
+			return s, nil
+		}
+		s.Close()
+		if err != nil {
+			return nil, err
+		}
+		if err := sleep(ctx, delay); err != nil {
+			return nil, err
+		}
+	}
+}
+
+func sleep(ctx context.Context, d time.Duration) error {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-t.C:
+		return nil
+	}
+}
+
+// try makes one attempt; false means that what it saw has changed under it.
+func (s *Session) try(ctx context.Context) (bool, error) {
+	if err := ctx.Err(); err != nil {
+		return false, err
+	}
+	var err error
+	if s.lock, err = openFile(s.dir, lockName, unix.O_RDONLY|unix.O_CREAT); err != nil {
+		return false, err
+	}
+	switch err := flock(s.lock, unix.LOCK_EX|unix.LOCK_NB); err {
+	case nil:
+		s.Starting = true
+		return s.prepareStart(ctx)
+	case unix.EWOULDBLOCK:
+		return s.join(ctx)
+	default:
+		return false, fmt.Errorf("lock %s/%s: %w", s.dir, lockName, err)
+	}
+}
+
+func (s *Session) prepareStart(ctx context.Context) (bool, error) {
+	if !isFile(s.lock, s.dir, lockName) {
+		return false, nil // deleted and maybe made anew since it was opened
+	}
+	if err := waitGone(ctx, readNote(s.lock)); err != nil {
+		return false, err
+	}
+	var err error
+	if s.sessions, err = openFile(s.dir, sessionsName, unix.O_RDONLY|unix.O_CREAT); err != nil {
+		return false, err
+	}
+	if flock(s.sessions, unix.LOCK_EX|unix.LOCK_NB) == nil && isFile(s.sessions, s.dir, sessionsName) {
+		return true, nil
+	}
+	// A session of the container before this one has not noticed its end, or is stopped. It keeps the old file.
+	unix.Close(s.sessions)
+	if err := unix.Unlink(filepath.Join(s.dir, sessionsName)); err != nil && err != unix.ENOENT {
+		return false, fmt.Errorf("remove %s/%s: %w", s.dir, sessionsName, err)
+	}
+	s.sessions, err = openFile(s.dir, sessionsName, unix.O_RDONLY|unix.O_CREAT|unix.O_EXCL)
+	if err != nil {
+		return false, err
+	}
+	return flock(s.sessions, unix.LOCK_EX|unix.LOCK_NB) == nil, nil
+}
+
+func (s *Session) join(ctx context.Context) (bool, error) {
+	var err error
+	s.sessions, err = openFile(s.dir, sessionsName, unix.O_RDONLY)
+	if errors.Is(err, unix.ENOENT) {
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	if err := flockShared(ctx, s.sessions); err != nil {
+		return false, err
+	}
+	pid, pidfd, err := holder(s.lock)
+	if err != nil || pid == 0 {
+		return false, err
+	}
+	s.Pid, s.Pidfd = pid, pidfd
+	s.Backend = readNote(s.lock).Backend
+	return isFile(s.sessions, s.dir, sessionsName), nil
+}
+
+// flockShared waits for the lock as long as ctx allows. What waits is a thread that outlives a cancelled wait.
+func flockShared(ctx context.Context, fd int) error {
+	if err := flock(fd, unix.LOCK_SH|unix.LOCK_NB); err != unix.EWOULDBLOCK {
+		return err
+	}
+	dup, err := unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, 0)
+	if err != nil {
+		return fmt.Errorf("copy descriptor: %w", err)
+	}
+	done := make(chan error, 1)
+	go func() {
+		err := flock(dup, unix.LOCK_SH)
+		unix.Close(dup)
+		done <- err
+	}()
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case err := <-done:
+		return err
+	}
+}
+
+// holder opens the process that holds the record lock; pid 0 when there is none. The lock is asked again after the
+// process has been opened, so that the pid cannot have become another's in between.
+func holder(lock int) (pid, pidfd int, err error) {
+	if pid, err = recordHolder(lock); err != nil || pid <= 0 {
+		return 0, -1, err
+	}
+	if pidfd, err = unix.PidfdOpen(pid, 0); err != nil {
+		return 0, -1, nil // it died
+	}
+	again, err := recordHolder(lock)
+	if err != nil || again != pid {
+		unix.Close(pidfd)
+		return 0, -1, err
+	}
+	return pid, pidfd, nil
+}
+
+// RecordLock is what a container's first process locks on its lock file when it is ready: with fcntl's F_SETLK.
+func RecordLock() *unix.Flock_t {
+	return &unix.Flock_t{Type: unix.F_RDLCK, Whence: unix.SEEK_SET, Start: 0, Len: 1}
+}
+
+func recordHolder(lock int) (int, error) {
+	l := unix.Flock_t{Type: unix.F_WRLCK, Whence: unix.SEEK_SET, Start: 0, Len: 1}
+	if err := unix.FcntlFlock(uintptr(lock), unix.F_GETLK, &l); err != nil {
+		return 0, fmt.Errorf("ask for the lock's holder: %w", err)
+	}
+	if l.Type == unix.F_UNLCK {
+		return 0, nil
+	}
+	return int(l.Pid), nil
+}
+
+// Inherit gives the descriptors that the container's first process needs: the lock, which it keeps until it dies, and
+// an opening of its own of the sessions file, which it waits for. The caller closes the second one when the process
+// has its copy.
+func (s *Session) Inherit() (lock, sessions int, err error) {
+	sessions, err = openFile(s.dir, sessionsName, unix.O_RDONLY)
+	return s.lock, sessions, err
+}
+
+// Started notes the first process once there is one.
+func (s *Session) Started(backend string, pid int) error {
+	s.Pid, s.Backend = pid, backend
+	var err error
+	if s.Pidfd, err = unix.PidfdOpen(pid, 0); err != nil {
+		return fmt.Errorf("open process %d: %w", pid, err)
+	}
+	text, err := json.Marshal(note{Backend: backend, Pid: pid, Start: startTime(pid)})
+	if err != nil {
+		return fmt.Errorf("note the container's process: %w", err)
+	}
+	fd, err := openFile(s.dir, lockName, unix.O_WRONLY|unix.O_TRUNC)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(fd)
+	if _, err := unix.Write(fd, append(text, '\n')); err != nil {
+		return fmt.Errorf("write %s/%s: %w", s.dir, lockName, err)
+	}
+	return nil
+}
+
+// Ready lets others join. The first process, which now holds the lock, must not wait for the sessions file before.
+func (s *Session) Ready() error {
+	if err := flock(s.sessions, unix.LOCK_SH); err != nil {
+		return fmt.Errorf("share %s/%s: %w", s.dir, sessionsName, err)
+	}
+	unix.Close(s.lock)
+	s.lock = -1
+	s.Starting = false
+	return nil
+}
+
+// Close gives the place up. If it was the last one, the container ends.
+func (s *Session) Close() {
+	for _, fd := range []*int{&s.lock, &s.sessions, &s.Pidfd} {
+		if *fd >= 0 {
+			unix.Close(*fd)
+			*fd = -1
+		}
+	}
+}
+
+func openFile(dir, name string, flags int) (int, error) {
+	fd, err := unix.Open(filepath.Join(dir, name), flags|unix.O_CLOEXEC|unix.O_NOFOLLOW, 0o600)
+	if err != nil {
+		return -1, fmt.Errorf("open %s/%s: %w", dir, name, err)
+	}
+	return fd, nil
+}
+
+func flock(fd, how int) error {
+	for {
+		err := unix.Flock(fd, how)
+		if err != unix.EINTR {
+			return err
+		}
+	}
+}
+
+// isFile says whether the descriptor is what the name is now.
+func isFile(fd int, dir, name string) bool {
+	var a, b unix.Stat_t
+	return unix.Fstat(fd, &a) == nil && unix.Stat(filepath.Join(dir, name), &b) == nil && a.Dev == b.Dev && a.Ino == b.Ino
+}
+
+// readNote gives what the lock file says, nothing when that is damaged.
+func readNote(fd int) note {
+	buf := make([]byte, 512)
+	n, err := unix.Pread(fd, buf, 0)
+	var v note
+	if err != nil || json.Unmarshal(buf[:n], &v) != nil {
+		return note{}
+	}
+	return v
+}
+
+// waitGone waits until the process of a note, whose locks are free already, has given back its mounts too.
+func waitGone(ctx context.Context, n note) error {
+	if n.Pid <= 0 {
+		return nil
+	}
+	pidfd, err := unix.PidfdOpen(n.Pid, 0)
+	if err != nil {
+		return nil // gone
+	}
+	defer unix.Close(pidfd)
+	if n.Start == 0 || startTime(n.Pid) != n.Start {
+		return nil // another process has its pid
+	}
+	return WaitExit(ctx, pidfd)
+}
+
+// WaitExit waits until the process is dead, which for the first one of a pid namespace means that all others in it are
+// dead and reaped too.
+func WaitExit(ctx context.Context, pidfd int) error {
+	timeout := 0
+	for {
+		fds := []unix.PollFd{{Fd: int32(pidfd), Events: unix.POLLIN}}
+		n, err := unix.Poll(fds, timeout)
+		if err != nil && err != unix.EINTR {
+			return fmt.Errorf("wait for process: %w", err)
+		}
+		if n > 0 {
+			return nil
+		}
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		timeout = 10 // milliseconds, between looks at ctx
+	}
+}
+
+// startTime is the start time of a process, 0 when it cannot be known (proc(5), stat field 22).
+func startTime(pid int) uint64 {
+	data, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat")
+	if err != nil {
+		return 0
+	}
+	// The second field, in parentheses, is the process's own choice and may contain anything.
+	rest := string(data)
+	fields := strings.Fields(rest[strings.LastIndexByte(rest, ')')+1:])
+	if len(fields) < 20 {
+		return 0
+	}
+	n, err := strconv.ParseUint(fields[19], 10, 64)
+	if err != nil {
+		return 0
+	}
+	return n
+}
+
+// Dead says whether a process has ended.
+func Dead(pidfd int) bool {
+	fds := []unix.PollFd{{Fd: int32(pidfd), Events: unix.POLLIN}}
+	n, err := unix.Poll(fds, 0)
+	return err == nil && n > 0
+}
