@@ -1,0 +1,148 @@
+package layers
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	cstorage "github.com/containers/storage"
+	_ "github.com/containers/storage/drivers/overlay" // the one driver
+	"golang.org/x/sys/unix"
+
+	"github.com/karapace/karapace/storage"
+	"github.com/karapace/karapace/storage/fstree"
+)
+
+const driverName = "overlay"
+
+// checkPlace makes sure that this process may open containers/storage at all.
+func checkPlace(rootless bool) error {
+	if os.Geteuid() != 0 {
+		return errors.New("this process is not root in a user namespace")
+	}
+	if !rootless {
+		return nil
+	}
+	ids, err := os.ReadFile("/proc/self/uid_map")
+	if err != nil {
+		return err
+	}
+	if slices.Equal(strings.Fields(string(ids)), []string{"0", "0", "4294967295"}) {
+		return errors.New("this process is not in the user namespace of the store's owner")
+	}
+	return nil
+}
+
+// checkPoison finds out whether containers/storage was once opened where it could not mount an overlay: from then on it
+// takes fuse-overlayfs, which is several times slower. Where the kernel's overlay cannot be had, that is as it must be.
+func (s *Store) checkPoison() error {
+	flag := filepath.Join(s.graphRoot(), driverName, ".has-mount-program")
+	b, err := readSmall(flag, 256)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return &storage.Error{Path: s.root, Msg: err.Error()}
+	}
+	if strings.TrimSpace(string(b)) != "true" || !s.kernelOverlay() {
+		return nil
+	}
+	return &storage.Error{Path: s.root,
+		Msg:  "containers/storage in it was opened by another program outside the user namespace, and would use fuse-overlayfs from now on",
+		Hint: "rm " + flag}
+}
+
+// kernelOverlay tells whether the kernel can mount an overlay on the store's file system.
+func (s *Store) kernelOverlay() bool {
+	dir, err := os.MkdirTemp(s.graphRoot(), "probe-")
+	if err != nil {
+		return false
+	}
+	defer fstree.RemoveAll(dir)
+	for _, name := range []string{"lower", "upper", "work", "merged"} {
+		if os.Mkdir(filepath.Join(dir, name), 0o700) != nil {
+			return false
+		}
+	}
+	data := fmt.Sprintf("lowerdir=%[1]s/lower,upperdir=%[1]s/upper,workdir=%[1]s/work", dir)
+	merged := filepath.Join(dir, "merged")
+	if unix.Mount("overlay", merged, "overlay", 0, data+",userxattr") != nil && unix.Mount("overlay", merged, "overlay", 0, data) != nil {
+		return false
+	}
+	return unix.Unmount(merged, unix.MNT_DETACH) == nil
+}
+
+// openContainers opens containers/storage with options that depend on nothing of the host. It reads its configuration
+// files and variables whatever options it is given, so those are pointed to nothing in this process.
+func openContainers(graphRoot string, rootless bool) (cstorage.Store, error) {
+	for _, name := range []string{"STORAGE_OPTS", "_CONTAINERS_ROOTLESS_UID", "_CONTAINERS_ROOTLESS_GID", "_CONTAINERS_USERNS_CONFIGURED"} {
+		os.Unsetenv(name)
+	}
+	env := map[string]string{"CONTAINERS_STORAGE_CONF": os.DevNull, "STORAGE_DRIVER": driverName}
+	if rootless {
+		env["_CONTAINERS_USERNS_CONFIGURED"] = "done"
+	}
+	for name, value := range env {
+		if err := os.Setenv(name, value); err != nil {
+			return nil, err
+		}
+	}
+	run := filepath.Join(graphRoot, "run")
+	if err := freshRun(graphRoot, run); err != nil {
+		return nil, err
+	}
+	return cstorage.GetStore(cstorage.StoreOptions{
+		GraphRoot:          graphRoot,
+		RunRoot:            run,
+		GraphDriverName:    driverName,
+		GraphDriverOptions: []string{"overlay.skip_mount_home=true"},
+		DisableVolatile:    true,
+	})
+}
+
+// freshRun empties the run root at the first use after a boot: containers/storage expects it in memory, and keeps there
+// what the kernel could do when it last asked.
+func freshRun(graphRoot, run string) error {
+	boot, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
+	if err != nil {
+		return err
+	}
+	lock, err := lockDir(graphRoot)
+	if err != nil {
+		return err
+	}
+	defer lock.Close()
+	marker := filepath.Join(run, "boot-id")
+	if b, err := readSmall(marker, 256); err == nil && string(b) == string(boot) {
+		return nil
+	}
+	if err := fstree.RemoveAll(run); err != nil {
+		return err
+	}
+	if err := os.Mkdir(run, 0o700); err != nil {
+		return err
+	}
+	return storage.WriteFile(marker, boot, 0o600)
+}
+
+// lockDir waits for the lock on a directory, for a moment only; closing the file gives it back.
+func lockDir(dir string) (*os.File, error) {
+	f, err := os.Open(dir)
+	if err != nil {
+		return nil, err
+	}
+	for {
+		err := unix.Flock(int(f.Fd()), unix.LOCK_EX)
+		if err == nil {
+			return f, nil
+		}
+		if err != unix.EINTR {
+			f.Close()
+			return nil, fmt.Errorf("lock %s: %w", dir, err)
+		}
+	}
+}
