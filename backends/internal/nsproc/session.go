@@ -9,6 +9,8 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/karapace/karapace/backends"
+	"github.com/karapace/karapace/backends/internal/rawproc"
+	"github.com/karapace/karapace/backends/internal/tty"
 )
 
 // RunSession executes a session's command and supervises it until it ends. The calling goroutine is locked to its
@@ -25,7 +27,21 @@ func RunSession(ctx context.Context, s *Session, io backends.Stdio) (backends.Ex
 	if err != nil {
 		return backends.Exit{}, err
 	}
-	return Supervise(ctx, started.Pid, true)
+	return started.supervise(ctx, io)
+}
+
+func (s *Started) supervise(ctx context.Context, io backends.Stdio) (backends.Exit, error) {
+	if s.Master < 0 {
+		return Supervise(ctx, s.Pid, true, nil)
+	}
+	bridge, err := tty.New(io.In, io.Out, s.Master)
+	if err != nil {
+		unix.Kill(s.Pid, unix.SIGKILL)
+		rawproc.Wait(s.Pid)
+		return backends.Exit{}, err
+	}
+	defer bridge.Close()
+	return Supervise(ctx, s.Pid, true, bridge)
 }
 
 // useStdio takes the descriptors of io, with null, which the caller closes, for what is nil there.

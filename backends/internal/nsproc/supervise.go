@@ -13,16 +13,18 @@ import (
 
 	"github.com/karapace/karapace/backends"
 	"github.com/karapace/karapace/backends/internal/rawproc"
+	"github.com/karapace/karapace/backends/internal/tty"
 )
 
 // Supervise waits for a command to end. Meanwhile it passes signals on, and ends the command when ctx is cancelled.
-// leader says that the command leads a process group of its own, which then gets what a terminal's keys send.
-func Supervise(ctx context.Context, pid int, leader bool) (backends.Exit, error) {
+// leader says that the command leads a process group of its own, which then gets what a terminal's keys send. The bridge
+// is to its terminal, nil when it has none.
+func Supervise(ctx context.Context, pid int, leader bool, bridge *tty.Bridge) (backends.Exit, error) {
 	pidfd, err := unix.PidfdOpen(pid, 0)
 	if err != nil {
 		return backends.Exit{}, fmt.Errorf("open process %d: %w", pid, err)
 	}
-	t := &target{pid: pid, pidfd: pidfd, leader: leader}
+	t := &target{pid: pid, pidfd: pidfd, leader: leader, bridge: bridge}
 	stopForwarding := t.forwardSignals()
 	stopCancelling := context.AfterFunc(ctx, t.cancel)
 	err = waitExited(pid)
@@ -68,6 +70,7 @@ type target struct {
 	pid    int
 	pidfd  int // -1 when it is reaped
 	leader bool
+	bridge *tty.Bridge
 }
 
 func (t *target) reap() {
@@ -124,12 +127,31 @@ func (t *target) forwardSignals() (stop func()) {
 func (t *target) forward(sig unix.Signal) {
 	switch sig {
 	case unix.SIGTSTP:
-		// The command's group is orphaned, so that it would ignore TSTP. We stop as well, for the shell to see.
-		t.signal(unix.SIGSTOP, true)
-		unix.Kill(unix.Getpid(), unix.SIGSTOP)
-	case unix.SIGINT, unix.SIGQUIT, unix.SIGHUP, unix.SIGCONT, unix.SIGWINCH:
+		t.stop()
+	case unix.SIGWINCH:
+		if t.bridge != nil {
+			t.bridge.Resize() // which tells the command
+			return
+		}
+		t.signal(sig, true)
+	case unix.SIGINT, unix.SIGQUIT, unix.SIGHUP, unix.SIGCONT:
 		t.signal(sig, true)
 	default:
 		t.signal(sig, false)
+	}
+}
+
+// stop stops the command and this process, for the user's shell to see, until both are continued. The command's group
+// is orphaned, so that it would ignore TSTP.
+func (t *target) stop() {
+	t.signal(unix.SIGSTOP, true)
+	if t.bridge != nil {
+		t.bridge.Suspend()
+	}
+	unix.Kill(unix.Getpid(), unix.SIGSTOP)
+	if t.bridge != nil {
+		// A terminal that refuses now has gone, which the command will notice.
+		_ = t.bridge.Resume()
+		t.bridge.Resize()
 	}
 }
