@@ -82,8 +82,13 @@ func newAptPlan(sb Sandbox, f Fetcher, req Request) (*aptPlan, error) {
 	if req.Arch != "" && DebianArch(req.Arch) != p.archs[0] {
 		return nil, fmt.Errorf("the base is of architecture %s, not %s", p.archs[0], DebianArch(req.Arch))
 	}
-	p.sources, err = aptSources(sb, p.archs[0], req.Mirror)
-	return p, err
+	if p.sources, err = aptSources(sb, p.archs[0], req.Mirror); err != nil {
+		return nil, err
+	}
+	for i := range p.sources {
+		p.sources[i].NeverExpires = p.sources[i].NeverExpires || req.AllowExpired
+	}
+	return p, nil
 }
 
 // load fetches, verifies and reads the indexes and lays them out as local repositories for apt.

@@ -80,6 +80,8 @@ type Request struct {
 	Names  []string // packages and apps, sorted
 	Arch   string   // a GOARCH name
 	Mirror string   // replaces the base's own repositories when set
+	// AllowExpired uses signed indexes after their Valid-Until, where this machine's own package manager does too.
+	AllowExpired bool
 }
 
 // Plan is the answer: the full closure, pinned.

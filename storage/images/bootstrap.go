@@ -20,12 +20,12 @@ type BootstrapPlan struct {
 // need, the newest version of each in the release and its updates. Every signed index is verified. Additions to a
 // release that its archive says do not exist are left out.
 func ResolveBootstrap(ctx context.Context, f distro.Fetcher, b Bootstrap) (*BootstrapPlan, error) {
+	if b.Now.IsZero() {
+		b.Now = time.Now()
+	}
 	sources, err := b.sources()
 	if err != nil {
 		return nil, err
-	}
-	if b.Now.IsZero() {
-		b.Now = time.Now()
 	}
 	arch := distro.DebianArch(b.Arch)
 	suites, err := distro.LoadSuites(ctx, f, sources, distro.SuiteOptions{

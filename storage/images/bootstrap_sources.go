@@ -24,7 +24,7 @@ type Bootstrap struct {
 	Mirrors []string     // the first that is not empty is used: the manifest's, then the configured one
 	Keyring string       // file with the keys that may sign; empty: those of the host's entry, else those that come with Karapace
 	Host    aptrepo.Tree // the host's files, for its apt sources; nil: they are not looked at
-	Now     time.Time
+	Now     time.Time    // zero: now
 }
 
 // distroArchive is what is known of a distribution's archive.
@@ -91,6 +91,7 @@ func (b *Bootstrap) hostSources() ([]aptrepo.Source, error) {
 		return nil, fmt.Errorf("read this machine's apt sources: %w", err)
 	}
 	var out []aptrepo.Source
+	ignored := aptrepo.IgnoresValidUntil(b.Host)
 	complete := false
 	for _, s := range list {
 		s = s.For(distro.DebianArch(b.Arch))
@@ -105,6 +106,7 @@ func (b *Bootstrap) hostSources() ([]aptrepo.Source, error) {
 			continue // backports and the like are not what a release is made of
 		}
 		s.Trusted, s.Architectures = false, nil // a base is only made of what is signed
+		s.NeverExpires = s.NeverExpires || ignored
 		s.URI = strings.TrimSuffix(s.URI, "/")
 		out = append(out, s)
 	}
