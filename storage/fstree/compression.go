@@ -2,7 +2,6 @@ package fstree
 
 import (
 	"bytes"
-	"errors"
 	"fmt"
 	"io"
 
@@ -40,11 +39,13 @@ func decompressor(magic []byte, r io.Reader) (io.ReadCloser, error) {
 			return nil, fmt.Errorf("decompress xz: %w", err)
 		}
 		return &named{"xz", z, func() error { return nil }}, nil
-	case bytes.HasPrefix(magic, []byte("BZh")), bytes.HasPrefix(magic, []byte{0x5d, 0, 0}):
-		return nil, errors.New("compression not supported: use tar, tar.gz, tar.xz or tar.zst")
-	default:
-		return nil, nil
 	}
+	for format, start := range map[string]string{"bzip2": "BZh", "lzma": "\x5d\x00\x00", "squashfs": "hsqs", "zip": "PK\x03\x04"} {
+		if bytes.HasPrefix(magic, []byte(start)) {
+			return nil, fmt.Errorf("%s is not supported: it must be a tar, tar.gz, tar.xz or tar.zst", format)
+		}
+	}
+	return nil, nil
 }
 
 // named tells in its errors what could not be decompressed.
