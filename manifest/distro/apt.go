@@ -7,6 +7,7 @@ import (
 	"io"
 	"io/fs"
 	"net/url"
+	"os"
 	"path"
 	"slices"
 	"strings"
@@ -68,10 +69,37 @@ func newAptDir(host, name string, options ...string) aptDir {
 		"Acquire::Check-Valid-Until=false", // both were checked when the indexes were fetched
 		"Acquire::Check-Date=false",
 		"Dpkg::Use-Pty=0",
+		"APT::Get::Always-Include-Phased-Updates=true", // else the machine's id decides
 	}, options...) {
 		d.options = append(d.options, "-o", o)
 	}
 	return d
+}
+
+// prepare makes the directories that apt wants to find, and its configuration for update.
+func (d aptDir) prepare() error {
+	for _, sub := range []string{"lists/partial", "cache/archives/partial", "log"} {
+		if err := os.MkdirAll(path.Join(d.host, sub), 0o755); err != nil {
+			return fmt.Errorf("prepare for apt: %w", err)
+		}
+	}
+	const conf = "Dir::Etc::main \"/dev/null\";\nDir::Etc::parts \"/dev/null\";\n"
+	if err := os.WriteFile(path.Join(d.host, "update.conf"), []byte(conf), 0o644); err != nil {
+		return fmt.Errorf("prepare for apt: %w", err)
+	}
+	return nil
+}
+
+// update reads the local repositories, without the base's configuration, whose hooks may write anywhere.
+func (d aptDir) update(ctx context.Context, sb Sandbox) error {
+	err := sb.Run(ctx, Command{
+		Argv: slices.Concat([]string{"apt-get"}, d.options, []string{"update", "-qq"}),
+		Env:  []string{"APT_CONFIG=" + d.inside + "/update.conf"},
+	})
+	if err != nil {
+		return fmt.Errorf("read package indexes with apt: %w", err)
+	}
+	return nil
 }
 
 // get runs apt-get with the directory's options.

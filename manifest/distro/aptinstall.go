@@ -27,7 +27,7 @@ func (Apt) Install(ctx context.Context, sb Sandbox, f Fetcher, pkgs []manifest.P
 		return err
 	}
 	d := newAptDir(sb.Shared(), "apt-install",
-		"Dir::Etc::preferences=/dev/null", "Dir::Etc::preferencesparts=/dev/null",
+		"Dir::Etc::preferences=/dev/null", "Dir::Etc::preferencesparts=/dev/null", "APT::Default-Release=",
 		"DPkg::Options::=--log="+SharedDir+"/apt-install/log/dpkg.log",
 		"DPkg::Options::=--force-unsafe-io",
 		"DPkg::Options::=--force-confdef", "DPkg::Options::=--force-confold")
@@ -74,8 +74,8 @@ func expected(before installed, pkgs []manifest.Package) map[string]string {
 }
 
 func (d aptDir) install(ctx context.Context, sb Sandbox, pkgs []manifest.Package) error {
-	if err := d.get(ctx, sb, nil, "update", "-qq"); err != nil {
-		return fmt.Errorf("read the lock repository with apt: %w", err)
+	if err := d.update(ctx, sb); err != nil {
+		return err
 	}
 	args := []string{"install", "-y", "-qq", "--no-install-recommends", "--no-remove", "--allow-downgrades", "--"}
 	for _, p := range pkgs {

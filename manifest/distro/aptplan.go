@@ -118,16 +118,6 @@ func (p *aptPlan) load(ctx context.Context) error {
 	return os.WriteFile(filepath.Join(p.dir.host, "sources.list"), []byte(list.String()), 0o644)
 }
 
-// prepare makes the directories that apt wants to find.
-func (d aptDir) prepare() error {
-	for _, sub := range []string{"lists/partial", "cache/archives/partial", "log"} {
-		if err := os.MkdirAll(filepath.Join(d.host, sub), 0o755); err != nil {
-			return fmt.Errorf("prepare for apt: %w", err)
-		}
-	}
-	return nil
-}
-
 // layOut writes a suite as a local repository: the Release file with its name, origin and pinning, and the indexes,
 // plain and without what resolving does not need. It remembers the package files on the way.
 func (p *aptPlan) layOut(s *Suite, repo string) error {
@@ -204,13 +194,14 @@ type step struct{ name, version, arch string }
 const maxSimulation = 16 << 20
 
 func (p *aptPlan) simulate(ctx context.Context, names []string) ([]step, error) {
-	if err := p.dir.get(ctx, p.sb, nil, "update", "-qq"); err != nil {
-		return nil, fmt.Errorf("read indexes with apt: %w", err)
+	if err := p.dir.update(ctx, p.sb); err != nil {
+		return nil, err
 	}
 	var out limited
 	args := slices.Concat([]string{"install", "-y", "-s", "-qq", "--no-install-recommends", "--"}, names)
 	if err := p.dir.get(ctx, p.sb, &out, args...); err != nil {
-		return nil, fmt.Errorf("resolve %s: %w", strings.Join(names, " "), err)
+		said := strings.TrimSpace(out.String())
+		return nil, fmt.Errorf("resolve %s: %w\n%s", strings.Join(names, " "), err, said[max(0, len(said)-4<<10):])
 	}
 	if out.over {
 		return nil, errors.New("resolve: apt's answer is too long")

@@ -53,7 +53,7 @@ func (in installed) add(raw []byte) error {
 	switch status[2] {
 	case "not-installed", "config-files":
 		return nil
-	case "installed":
+	case "installed", "triggers-awaited", "triggers-pending":
 	default:
 		return fmt.Errorf("package %s is only %s", stanza.Get("Package"), status[2])
 	}

@@ -47,7 +47,7 @@ type File struct {
 	URL     string
 	Mirrors []string // further places to try, in order, when URL fails
 	SHA256  string   // hexadecimal
-	Size    int64    // bytes; exact
+	Size    int64    // bytes, exact; 0 when nobody knows it
 }
 
 // Document is one small file to read that has no digest yet, a signed index for example.

@@ -199,11 +199,28 @@ func (c *Client) missing(files []distro.File) ([]distro.File, error) {
 	return out, nil
 }
 
+// maxUnknown bounds a file, in bytes.
+const maxUnknown = 64 << 30
+
+// emptySHA256 is the digest of nothing: the one file whose size is known to be 0.
+const emptySHA256 = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
+
+// sized reports whether the size of a file is known.
+func sized(f distro.File) bool { return f.Size > 0 || f.SHA256 == emptySHA256 }
+
+// bound is how many bytes a file may have.
+func bound(f distro.File) int64 {
+	if sized(f) {
+		return f.Size
+	}
+	return maxUnknown
+}
+
 func checkFile(f distro.File) error {
 	if !isHex(f.SHA256) {
 		return fmt.Errorf("fetch %s: %q is not a sha256 digest", redact(f.URL), f.SHA256)
 	}
-	if f.Size < 0 {
+	if f.Size < 0 || f.Size > maxUnknown {
 		return fmt.Errorf("fetch %s: %d is not a size", redact(f.URL), f.Size)
 	}
 	return nil

@@ -56,7 +56,7 @@ func parse(raw string) (*url.URL, error) {
 
 // check refuses a transport that anybody on the way can change, for content that nothing verifies.
 func (c *Client) check(u *url.URL, verified bool) error {
-	if u.Scheme == "http" && !verified && !loopback(u.Hostname()) && !c.allow[u.Host] {
+	if u.Scheme == "http" && !verified && !loopback(u.Hostname()) && !c.allow[strings.ToLower(u.Host)] {
 		return fmt.Errorf("plain http is refused for unverified content: use https, or allow the host %q in the configuration", u.Host)
 	}
 	return nil

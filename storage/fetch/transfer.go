@@ -108,7 +108,7 @@ func (c *Client) transfer(ctx context.Context, p *partial, raw string, f distro.
 		return err
 	}
 	if !p.loaded {
-		if err := p.load(f.Size); err != nil {
+		if err := p.load(bound(f)); err != nil {
 			return err
 		}
 		c.add(p.n)
@@ -142,7 +142,7 @@ func (c *Client) transfer(ctx context.Context, p *partial, raw string, f distro.
 
 // attempt asks once for what is missing and adds what arrives.
 func (c *Client) attempt(ctx context.Context, p *partial, u *url.URL, f distro.File) error {
-	if p.n == f.Size && f.Size > 0 {
+	if p.n > 0 && (p.n == f.Size || !sized(f) && p.sum() == f.SHA256) {
 		return nil
 	}
 	if u.Scheme == "file" {
@@ -196,13 +196,13 @@ func (c *Client) begin(p *partial, resp *http.Response, f distro.File) error {
 	}
 	switch resp.StatusCode {
 	case http.StatusOK:
-		if resp.ContentLength >= 0 && resp.ContentLength != f.Size {
+		if resp.ContentLength >= 0 && resp.ContentLength != f.Size && sized(f) {
 			return &contentError{fmt.Sprintf("it has %d bytes, not %d", resp.ContentLength, f.Size)}
 		}
 		return restart()
 	case http.StatusPartialContent:
 		start, total, ok := contentRange(resp.Header.Get("Content-Range"))
-		if total >= 0 && total != f.Size {
+		if total >= 0 && total != f.Size && sized(f) {
 			return &contentError{fmt.Sprintf("it has %d bytes, not %d", total, f.Size)}
 		}
 		if !ok || start != p.n || p.n == 0 {
@@ -245,8 +245,7 @@ func validator(h http.Header) string {
 
 // receive adds the body to p. More bytes than the file has are refused; fewer can be continued.
 func (c *Client) receive(p *partial, body io.Reader, f distro.File) error {
-	want := f.Size - p.n
-	_, err := io.Copy(&counter{p, c}, io.LimitReader(body, want))
+	_, err := io.Copy(&counter{p, c}, io.LimitReader(body, bound(f)-p.n))
 	if err != nil {
 		return err
 	}
@@ -255,7 +254,7 @@ func (c *Client) receive(p *partial, body io.Reader, f distro.File) error {
 	}
 	var one [1]byte
 	if n, _ := io.ReadFull(body, one[:]); n > 0 {
-		return &contentError{fmt.Sprintf("it has more than %d bytes", f.Size)}
+		return &contentError{fmt.Sprintf("it has more than %d bytes", bound(f))}
 	}
 	return nil
 }

@@ -46,7 +46,7 @@ func (c *Client) has(f distro.File) (bool, error) {
 	if err != nil {
 		return false, fmt.Errorf("look into vault: %w", err)
 	}
-	if info.Mode().IsRegular() && info.Size() == f.Size {
+	if info.Mode().IsRegular() && (info.Size() == f.Size || !sized(f)) {
 		return true, nil
 	}
 	_, err = c.moveAside(f.SHA256)

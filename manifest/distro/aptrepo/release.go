@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net/http"
 	"strconv"
 	"strings"
 	"time"
@@ -165,23 +164,18 @@ func (r *Release) parseIndexes(list string) error {
 	return nil
 }
 
-// parseDate reads the date of a Release file: RFC 2822 in UTC, the day with one or two digits.
+// parseDate reads the date of a Release file: RFC 2822, the day with one or two digits. Of the names of time zones only
+// those of UTC mean something everywhere.
 func parseDate(s string) (time.Time, error) {
 	s = strings.TrimSpace(s)
-	var first error
-	for _, layout := range []string{http.TimeFormat, "Mon, 2 Jan 2006 15:04:05 MST", "Mon, 2 Jan 2006 15:04:05 -0700"} {
-		t, err := time.Parse(layout, s)
-		if err == nil {
-			if name, off := t.Zone(); off == 0 && name != "UTC" && name != "GMT" && name != "" && name != "Z" {
-				return time.Time{}, fmt.Errorf("%q is not in UTC", s)
-			}
-			return t.UTC(), nil
-		}
-		if first == nil {
-			first = fmt.Errorf("%q is not a date", s)
-		}
+	if t, err := time.Parse("Mon, 2 Jan 2006 15:04:05 -0700", s); err == nil {
+		return t.UTC(), nil
 	}
-	return time.Time{}, first
+	t, err := time.Parse("Mon, 2 Jan 2006 15:04:05 MST", s)
+	if zone, _ := t.Zone(); err != nil || (zone != "UTC" && zone != "GMT") {
+		return time.Time{}, fmt.Errorf("%q is not a date in UTC", s)
+	}
+	return t.UTC(), nil
 }
 
 // Fresh returns ErrExpired when the Release file must not be used any more at the time now.

@@ -235,6 +235,20 @@ func TestParseRelease(t *testing.T) {
 	}
 }
 
+func TestParseDate(t *testing.T) {
+	want := time.Date(2024, 1, 1, 5, 6, 7, 0, time.UTC)
+	for _, s := range []string{"Mon, 01 Jan 2024 05:06:07 GMT", "Mon, 1 Jan 2024 05:06:07 UTC", "Mon, 01 Jan 2024 05:06:07 +0000", "Mon, 01 Jan 2024 06:06:07 +0100"} {
+		if got, err := parseDate(s); err != nil || !got.Equal(want) {
+			t.Errorf("%q: %v, %v", s, got, err)
+		}
+	}
+	for _, s := range []string{"", "2024-01-01", "Mon, 01 Jan 2024 05:06:07 CET", "Mon, 01 Jan 2024 05:06:07"} {
+		if got, err := parseDate(s); err == nil {
+			t.Errorf("%q: %v", s, got)
+		}
+	}
+}
+
 func TestParseReleaseRefuses(t *testing.T) {
 	const d = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
 	const head = "Date: Sun, 01 Mar 2026 11:00:00 UTC\n"
