@@ -1,6 +1,7 @@
 package namespace
 
 import (
+	"errors"
 	"fmt"
 	"path/filepath"
 	"slices"
@@ -9,6 +10,7 @@ import (
 	rspec "github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 
+	"github.com/karapace/karapace/backends"
 	"github.com/karapace/karapace/backends/internal/nsproc"
 	"github.com/karapace/karapace/backends/internal/rawproc"
 )
@@ -66,11 +68,11 @@ func propagationOf(option string) uint64 {
 
 // parse turns a mount of the spec (config.md, Mounts) into ours.
 func (b *builder) parse(m *rspec.Mount) (*mount, error) {
-	if !filepath.IsAbs(m.Destination) {
-		return nil, fmt.Errorf("the destination is not absolute")
-	}
-	if len(m.UIDMappings)+len(m.GIDMappings) > 0 {
-		return nil, fmt.Errorf("id-mapped mounts are not supported")
+	switch {
+	case !filepath.IsAbs(m.Destination):
+		return nil, invalid("the destination is not absolute")
+	case len(m.UIDMappings)+len(m.GIDMappings) > 0:
+		return nil, invalid("id-mapped mounts are not supported")
 	}
 	out := &mount{target: m.Destination, fstype: m.Type, source: m.Source}
 	flags := flagOptions()
@@ -88,7 +90,17 @@ func (b *builder) parse(m *rspec.Mount) (*mount, error) {
 	if m.Type == "bind" && !out.bind {
 		out.bind, out.recursive = true, true
 	}
-	return out, b.substitute(out)
+	switch {
+	case !out.bind && out.fstype == "":
+		return nil, invalid("it has no type")
+	case out.bind && len(out.data) > 0:
+		return nil, invalid("a bind mount has no option " + out.data[0])
+	}
+	return out, nil
+}
+
+func invalid(text string) error {
+	return &backends.Error{Kind: backends.Invalid, Err: errors.New(text)}
 }
 
 // substitute replaces what this user namespace may not mount by the host's own, and checks what is bound.
@@ -103,17 +115,12 @@ func (b *builder) substitute(m *mount) error {
 			m.bindHost("/sys/fs/cgroup")
 			m.attr.Attr_set |= unix.MOUNT_ATTR_RDONLY
 		}
-	case m.fstype == "":
-		return fmt.Errorf("it has no type")
 	}
 	if !m.bind {
 		return nil
 	}
 	if !filepath.IsAbs(m.source) {
 		m.source = filepath.Join(b.c.Bundle, m.source)
-	}
-	if len(m.data) > 0 {
-		return fmt.Errorf("a bind mount has no option %s", m.data[0])
 	}
 	var st unix.Stat_t
 	if err := unix.Stat(m.source, &st); err != nil {

@@ -44,6 +44,8 @@ func becomeInit(p *rawproc.Program, exe, lock, sessions, control int) {
 	for _, fd := range [...][2]int{{lock, pid1.LockFD}, {sessions, pid1.SessionsFD}, {control, pid1.ControlFD}} {
 		p.Call("keep descriptor", unix.SYS_DUP3, rawproc.Int(fd[0]), rawproc.Int(fd[1]), rawproc.Int(0))
 	}
+	p.Call("close descriptor", unix.SYS_CLOSE, rawproc.Int(lock))
+	nsproc.HoldLock(p, pid1.LockFD)
 	p.Call("become init", unix.SYS_EXECVEAT, rawproc.Int(exe), rawproc.Str(""), rawproc.Strs([]string{pid1.Name}), rawproc.Strs(nil), rawproc.Int(unix.AT_EMPTY_PATH))
 }
 
@@ -56,6 +58,9 @@ func (p *plan) build() (*builder, error) {
 	}
 	for i := range p.c.Spec.Mounts {
 		m, err := b.parse(&p.c.Spec.Mounts[i])
+		if err == nil {
+			err = b.substitute(m)
+		}
 		if err != nil {
 			return nil, fmt.Errorf("mount %s: %w", p.c.Spec.Mounts[i].Destination, err)
 		}

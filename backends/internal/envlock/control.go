@@ -31,10 +31,10 @@ func Query(dir string) (Status, error) {
 	}
 	defer unix.Close(lock)
 	pid, err := recordHolder(lock)
-	if err != nil {
+	if err != nil && err != errElsewhere {
 		return Status{}, err
 	}
-	if pid == 0 {
+	if pid == 0 && err == nil {
 		switch err := flock(lock, unix.LOCK_SH|unix.LOCK_NB); err {
 		case nil:
 			return Status{}, nil
@@ -43,7 +43,7 @@ func Query(dir string) (Status, error) {
 			return Status{}, fmt.Errorf("ask for the lock %s/%s: %w", dir, lockName, err)
 		}
 	}
-	return Status{Running: true, Pid: max(pid, 0), Backend: readNote(lock).Backend}, nil
+	return Status{Running: true, Pid: pid, Backend: readNote(lock).Backend}, nil
 }
 
 // open returns the first process of a running container; ErrNotRunning when there is none.

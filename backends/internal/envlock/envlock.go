@@ -30,12 +30,22 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/karapace/karapace/backends/internal/rawproc"
 )
 
 const (
 	lockName     = "lock"
 	sessionsName = "sessions"
 )
+
+// patience is how long a container may take to start or to end under others who wait for it.
+const patience = time.Minute
+
+var errStuck = errors.New("it neither runs nor ends: a process of it that does not react holds its lock")
+
+// errElsewhere is about containers whose state directory is seen in more than one pid namespace.
+var errElsewhere = errors.New("it runs in a pid namespace that is not visible from here")
 
 // ErrNotRunning says that there is no container to act on.
 var ErrNotRunning = errors.New("not running")
@@ -61,6 +71,8 @@ type Session struct {
 
 // Acquire takes a place in the container of the state directory, which must exist.
 func Acquire(ctx context.Context, dir string) (*Session, error) {
+	ctx, cancel := context.WithTimeoutCause(ctx, patience, errStuck)
+	defer cancel()
 	for delay := time.Millisecond; ; delay = min(2*delay, 20*time.Millisecond) {
 		s := &Session{dir: dir, lock: -1, sessions: -1, Pidfd: -1}
 		done, err := s.try(ctx)
@@ -82,7 +94,7 @@ func sleep(ctx context.Context, d time.Duration) error {
 	defer t.Stop()
 	select {
 	case <-ctx.Done():
-		return ctx.Err()
+		return context.Cause(ctx)
 	case <-t.C:
 		return nil
 	}
@@ -90,8 +102,8 @@ func sleep(ctx context.Context, d time.Duration) error {
 
 // try makes one attempt; false means that what it saw has changed under it.
 func (s *Session) try(ctx context.Context) (bool, error) {
-	if err := ctx.Err(); err != nil {
-		return false, err
+	if ctx.Err() != nil {
+		return false, context.Cause(ctx)
 	}
 	var err error
 	if s.lock, err = openFile(s.dir, lockName, unix.O_RDONLY|unix.O_CREAT); err != nil {
@@ -100,6 +112,9 @@ func (s *Session) try(ctx context.Context) (bool, error) {
 	switch err := flock(s.lock, unix.LOCK_EX|unix.LOCK_NB); err {
 	case nil:
 		s.Starting = true
+		if s.lock, err = rawproc.High(s.lock); err != nil {
+			return false, err
+		}
 		return s.prepareStart(ctx)
 	case unix.EWOULDBLOCK:
 		return s.join(ctx)
@@ -172,7 +187,7 @@ func flockShared(ctx context.Context, fd int) error {
 	}()
 	select {
 	case <-ctx.Done():
-		return ctx.Err()
+		return context.Cause(ctx)
 	case err := <-done:
 		return err
 	}
@@ -181,7 +196,7 @@ func flockShared(ctx context.Context, fd int) error {
 // holder opens the process that holds the record lock; pid 0 when there is none. The lock is asked again after the
 // process has been opened, so that the pid cannot have become another's in between.
 func holder(lock int) (pid, pidfd int, err error) {
-	if pid, err = recordHolder(lock); err != nil || pid <= 0 {
+	if pid, err = recordHolder(lock); err != nil || pid == 0 {
 		return 0, -1, err
 	}
 	if pidfd, err = unix.PidfdOpen(pid, 0); err != nil {
@@ -208,12 +223,15 @@ func recordHolder(lock int) (int, error) {
 	if l.Type == unix.F_UNLCK {
 		return 0, nil
 	}
+	if l.Pid <= 0 {
+		return 0, errElsewhere
+	}
 	return int(l.Pid), nil
 }
 
-// Inherit gives the descriptors that the container's first process needs: the lock, which it keeps until it dies, and
-// an opening of its own of the sessions file, which it waits for. The caller closes the second one when the process
-// has its copy.
+// Inherit gives the descriptors that the container's first process needs: the lock, at rawproc.FirstHigh or above, which
+// it keeps until it dies, and an opening of its own of the sessions file, which it waits for. The caller closes the
+// second one when the process has its copy.
 func (s *Session) Inherit() (lock, sessions int, err error) {
 	sessions, err = openFile(s.dir, sessionsName, unix.O_RDONLY)
 	return s.lock, sessions, err
@@ -325,8 +343,8 @@ func WaitExit(ctx context.Context, pidfd int) error {
 		if n > 0 {
 			return nil
 		}
-		if err := ctx.Err(); err != nil {
-			return err
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
 		}
 		timeout = 10 // milliseconds, between looks at ctx
 	}

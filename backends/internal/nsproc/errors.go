@@ -24,6 +24,11 @@ func explain(op string, err error) error {
 	if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
 		return err
 	}
+	var inner *backends.Error
+	if errors.As(err, &inner) {
+		e.Kind, e.Hint = inner.Kind, inner.Hint
+		return e
+	}
 	var missing *userns.MissingError
 	if errors.As(err, &missing) {
 		e.Kind, e.Err, e.Hint = backends.Prerequisite, errors.New(missing.Problem), missing.Remedy

@@ -24,10 +24,10 @@ type First struct {
 	Flags   uintptr         // of the namespaces, without CLONE_NEWUSER
 	// Early is done before the user namespace is mapped, with the credentials of the caller, while that is arranged.
 	Early func(p *rawproc.Program)
-	// Late is done as root of the user namespace. The process then holds its locks.
+	// Late is done as root of the user namespace.
 	Late func(p *rawproc.Program)
-	// Last executes what the process stays, with the descriptors it has kept. When it is ready, and shares no memory
-	// with the caller any more, it writes rawproc.ReportSize zero bytes to control.
+	// Last takes the record lock (HoldLock) and executes what the process stays, with the descriptors it has kept. When
+	// it is ready, and shares no memory with the caller any more, it writes rawproc.ReportSize zero bytes to control.
 	Last func(p *rawproc.Program, lock, sessions, control int)
 	// Keep are descriptors of the caller's that the process needs until then, all from rawproc.FirstHigh up.
 	Keep []int
@@ -142,8 +142,13 @@ func (f *First) program(p *rawproc.Program, lock, sessions, ctl int) {
 	}
 	p.Call("become untraceable", unix.SYS_PRCTL, rawproc.Int(unix.PR_SET_DUMPABLE), rawproc.Int(0))
 	f.Late(p)
-	p.Call("hold the lock", unix.SYS_FCNTL, rawproc.Int(lock), rawproc.Int(unix.F_SETLK), rawproc.Value(envlock.RecordLock()))
 	f.Last(p, lock, sessions, ctl)
+}
+
+// HoldLock takes the record lock that tells the process's pid, on a descriptor that is the process's only one of the
+// lock file: closing any other would give the lock back.
+func HoldLock(p *rawproc.Program, fd int) {
+	p.Call("hold the lock", unix.SYS_FCNTL, rawproc.Int(fd), rawproc.Int(unix.F_SETLK), rawproc.Value(envlock.RecordLock()))
 }
 
 // ignoreSignal is the kernel's struct sigaction with SIG_IGN.

@@ -137,7 +137,7 @@ func escape(s string) string {
 // Lookup appends the opening of a path beneath the root. Nothing on the way, nor what is there, may be a symbolic link.
 func Lookup(p *rawproc.Program, label string, root rawproc.Reg, name string, flags uint64) (*rawproc.Op, rawproc.Reg) {
 	fd := p.Reg()
-	how := &unix.OpenHow{Flags: flags | unix.O_CLOEXEC | unix.O_NOFOLLOW, Resolve: Beneath}
+	how := &unix.OpenHow{Flags: flags | unix.O_CLOEXEC, Resolve: Beneath}
 	return p.Call(label, unix.SYS_OPENAT2, rawproc.R(root), rawproc.Str(name), rawproc.Value(how), rawproc.Int(unix.SizeofOpenHow)).Into(fd), fd
 }
 
