@@ -26,6 +26,9 @@ func Supervise(ctx context.Context, pid int, leader bool, bridge *tty.Bridge) (b
 	}
 	t := &target{pid: pid, pidfd: pidfd, leader: leader, bridge: bridge}
 	stopForwarding := t.forwardSignals()
+	if bridge != nil {
+		bridge.Resize() // to what the size may have become before its changes were noticed
+	}
 	stopCancelling := context.AfterFunc(ctx, t.cancel)
 	err = waitExited(pid)
 	stopCancelling()
