@@ -22,9 +22,10 @@ func (l *Lock) Unlock() {
 }
 
 // TryLock takes the exclusive lock on the file or directory at path. It returns nil and no error when another process
-// holds it. A missing file is created, a missing directory is an error.
+// holds it. A missing file is created, readable by all: locking needs no more, and the user and the root of the user's
+// namespace lock the same files. A missing directory is an error.
 func TryLock(path string) (*Lock, error) {
-	f, err := os.OpenFile(path, os.O_RDONLY|os.O_CREATE|syscall.O_CLOEXEC, 0o600)
+	f, err := os.OpenFile(path, os.O_RDONLY|os.O_CREATE|syscall.O_CLOEXEC, 0o644)
 	if errors.Is(err, syscall.EISDIR) {
 		f, err = os.Open(path)
 	}

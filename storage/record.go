@@ -26,14 +26,15 @@ type Record struct {
 	Backend       string         `json:"backend"`
 	CreatedAt     time.Time      `json:"created_at"`
 
-	BaseImage    string        `json:"base_image"`
-	BaseLayer    digest.Digest `json:"base_layer"`
-	PackageLayer digest.Digest `json:"package_layer,omitempty"`
-	ImageDigest  digest.Digest `json:"image_digest"`
-	BaseSize     int64         `json:"base_size"`    // bytes of the base layer's tar
-	PackageSize  int64         `json:"package_size"` // bytes of the package layer's tar
-	Packages     []string      `json:"packages,omitempty"`
-	Apps         []string      `json:"apps,omitempty"`
+	ManifestID   manifest.ManifestID `json:"manifest_id"` // preliminary id of the manifest it was built for
+	BaseImage    string              `json:"base_image"`
+	BaseLayer    digest.Digest       `json:"base_layer"`
+	PackageLayer digest.Digest       `json:"package_layer,omitempty"`
+	ImageDigest  digest.Digest       `json:"image_digest"`
+	BaseSize     int64               `json:"base_size"`    // bytes of the base layer's tar
+	PackageSize  int64               `json:"package_size"` // bytes of the package layer's tar
+	Packages     []string            `json:"packages,omitempty"`
+	Apps         []string            `json:"apps,omitempty"`
 
 	Lower            []string          `json:"lower"` // directories of the layers below the store, top first
 	ImageEnv         []string          `json:"image_env,omitempty"`

@@ -110,6 +110,9 @@ func lookup(layers []string, rel string) (top string, dirs []string, st unix.Sta
 		if errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ENOTDIR) {
 			continue
 		}
+		if errors.Is(err, fs.ErrPermission) && top != "" {
+			break // a layer that this user may not read; what is above it is there all the same
+		}
 		if err != nil {
 			return "", nil, st, err
 		}
