@@ -254,6 +254,8 @@ func testNested(t *testing.T, s *suite) {
 			t.Errorf("inside a user namespace:\n%s", got)
 		}
 	}
+	eventually(t, "end of the container", func() bool { return len(processes(b.c.ID)) == 0 })
+	must(t, removeAll(b.c.State)) // what is in it belongs to root of the user namespace
 }
 
 // outside runs a job's supervisor as root of the user namespace.

@@ -81,7 +81,7 @@ func (p *plan) run(ctx context.Context, io backends.Stdio) (backends.Exit, error
 
 func (p *plan) session(ctx context.Context, lock *envlock.Session, io backends.Stdio) (backends.Exit, error) {
 	s := &nsproc.Session{
-		Pidfd: lock.Pidfd, UserNS: p.c.Mapping != nil, Flags: p.flags, Process: p.c.Spec.Process, Filter: p.filter,
+		Pidfd: lock.Pidfd, UserNS: p.c.Mapping != nil, Flags: p.flags, Process: p.c.Spec.Process, Filter: p.filter, FilterFlags: p.filterFlags,
 	}
 	exit, err := nsproc.RunSession(ctx, s, io)
 	if (errors.Is(err, unix.ESRCH) || errors.Is(err, unix.ENOMEM)) && envlock.Dead(lock.Pidfd) {

@@ -10,14 +10,16 @@ import (
 
 	"github.com/karapace/karapace/backends"
 	"github.com/karapace/karapace/backends/internal/nsproc"
+	"github.com/karapace/karapace/backends/namespace/internal/seccomp"
 )
 
 // plan is a container as this backend understands it.
 type plan struct {
-	c       *backends.Container
-	flags   uintptr // of its namespaces, without the user namespace
-	filter  []unix.SockFilter
-	initial bool // it runs in the initial user namespace
+	c           *backends.Container
+	flags       uintptr // of its namespaces, without the user namespace
+	filter      []unix.SockFilter
+	filterFlags uintptr
+	initial     bool // it runs in the initial user namespace
 }
 
 // compile checks what is asked of this backend. What it costs is paid by every session.
@@ -40,7 +42,11 @@ func compile(c *backends.Container) (*plan, error) {
 	if p.flags, err = namespaces(s.Linux.Namespaces); err != nil {
 		return nil, err
 	}
-	return p, nil
+	if p.filter, err = seccomp.Compile(s.Linux.Seccomp); err != nil {
+		return nil, err
+	}
+	p.filterFlags, err = seccomp.Flags(s.Linux.Seccomp)
+	return p, err
 }
 
 // refuse lists what the specification knows and this backend does not do.

@@ -14,12 +14,13 @@ import (
 
 // Session is a process that joins a container's namespaces and executes a command there.
 type Session struct {
-	Pidfd   int     // of the container's first process
-	UserNS  bool    // it has a user namespace of its own
-	Flags   uintptr // of the other namespaces to join
-	Process *rspec.Process
-	Filter  []unix.SockFilter // seccomp; nil is none
-	Stdio   [3]int            // descriptors of the caller's; ignored with Process.Terminal
+	Pidfd       int     // of the container's first process
+	UserNS      bool    // it has a user namespace of its own
+	Flags       uintptr // of the other namespaces to join
+	Process     *rspec.Process
+	Filter      []unix.SockFilter // seccomp; nil is none
+	FilterFlags uintptr           // of seccomp(2)
+	Stdio       [3]int            // descriptors of the caller's; ignored with Process.Terminal
 }
 
 // Started is a session's command that runs.
@@ -111,7 +112,7 @@ func (s *Session) become(p *rawproc.Program, self int) {
 	p.Call("leave the session keyring", unix.SYS_KEYCTL, rawproc.Int(unix.KEYCTL_JOIN_SESSION_KEYRING), rawproc.Int(0)).AllowAny()
 	limits(p, proc.Rlimits)
 	if s.Filter != nil && !proc.NoNewPrivileges { // which needs a capability
-		installFilter(p, s.Filter)
+		s.installFilter(p)
 	}
 	credentials(p, proc, s.UserNS)
 	p.CloseFrom(3, self)
@@ -121,16 +122,16 @@ func (s *Session) become(p *rawproc.Program, self int) {
 	if proc.NoNewPrivileges {
 		p.Call("set no_new_privs", unix.SYS_PRCTL, rawproc.Int(unix.PR_SET_NO_NEW_PRIVS), rawproc.Int(1), rawproc.Int(0), rawproc.Int(0), rawproc.Int(0))
 	}
-	if s.Filter != nil && proc.NoNewPrivileges {
-		installFilter(p, s.Filter)
-	}
 	p.DieWithParent(self)
+	if s.Filter != nil && proc.NoNewPrivileges {
+		s.installFilter(p)
+	}
 	Execute(p, proc.Args, proc.Env)
 }
 
-func installFilter(p *rawproc.Program, filter []unix.SockFilter) {
-	prog := &unix.SockFprog{Len: uint16(len(filter)), Filter: &filter[0]}
-	p.Call("install system call filter", unix.SYS_SECCOMP, rawproc.Int(unix.SECCOMP_SET_MODE_FILTER), rawproc.Int(0), rawproc.Value(prog))
+func (s *Session) installFilter(p *rawproc.Program) {
+	prog := &unix.SockFprog{Len: uint16(len(s.Filter)), Filter: &s.Filter[0]}
+	p.Call("install system call filter", unix.SYS_SECCOMP, rawproc.Int(unix.SECCOMP_SET_MODE_FILTER), rawproc.Int(s.FilterFlags), rawproc.Value(prog))
 }
 
 // Execute appends the execution of a command, which is looked for in the PATH of env as execvp(3) does.

@@ -1,0 +1,13 @@
+package seccomp
+
+import (
+	rspec "github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
+)
+
+const (
+	auditNative = unix.AUDIT_ARCH_AARCH64
+	auditCompat = unix.AUDIT_ARCH_ARM
+	compatArch  = rspec.ArchARM
+	x32Bit      = 0
+)
