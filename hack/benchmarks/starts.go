@@ -17,6 +17,8 @@ const (
 	crunRun   = "crun run"
 	podmanRun = "podman run --rm"
 	bwrap     = "bwrap"
+	freshRow  = "karapace exec, 10 in a row"
+	floorRow  = "C floor, 10 in a row"
 	joining   = "karapace exec, joining"
 	crunExec  = "crun exec"
 )
@@ -27,6 +29,7 @@ var startRows = []row{
 	{What: fresh, Against: crunRun, AtMost: 1, Goal: 0.8},
 	{What: fresh, Against: podmanRun, AtMost: 0.08},
 	{What: throughOC, Against: crunRun, AtMost: 1.5},
+	{What: freshRow, Against: floorRow},
 	{What: crunRun, Against: cFloor},
 	{What: bwrap, Against: cFloor},
 }
@@ -66,7 +69,9 @@ func (l *lab) addFresh(ctx context.Context, g *group) {
 		g.missing(cFloor, err)
 		return
 	}
-	g.add(fresh, l.karapace, "exec", "bench", "--", program)
+	exec := []string{l.karapace, "exec", "bench", "--", program}
+	g.add(fresh, exec...)
+	g.add(freshRow, tenTimes(exec...)...)
 	lower, err := l.lower()
 	if err == nil {
 		_, err = l.do(ctx, "mkdir", l.path("floor"), l.path("floor", "upper"), l.path("floor", "work"), l.path("floor", "root"))
@@ -75,7 +80,14 @@ func (l *lab) addFresh(ctx context.Context, g *group) {
 		g.missing(cFloor, err)
 		return
 	}
-	g.add(cFloor, l.floor, "run", l.uids, l.gids, lower, l.path("floor", "upper"), l.path("floor", "work"), l.path("floor", "root"), program)
+	least := []string{l.floor, "run", l.uids, l.gids, lower, l.path("floor", "upper"), l.path("floor", "work"), l.path("floor", "root"), program}
+	g.add(cFloor, least...)
+	g.add(floorRow, tenTimes(least...)...)
+}
+
+// tenTimes shows what a run leaves to be done after its end, which the next one waits for.
+func tenTimes(argv ...string) []string {
+	return append([]string{"sh", "-c", `for i in 0 1 2 3 4 5 6 7 8 9; do "$@" || exit; done`, "sh"}, argv...)
 }
 
 func (l *lab) buildBench(ctx context.Context) error {
