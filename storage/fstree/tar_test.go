@@ -101,7 +101,7 @@ func TestRoundTrip(t *testing.T) {
 		dir := t.TempDir()
 		mustUnpack(t, dir, archive(t, odd()...), UnpackOptions{})
 		mustNormalise(t, dir, NormaliseOptions{Epoch: epoch})
-		roundTrip(t, dir)
+		roundTrip(t, dir, epoch)
 		// and with names in another order on the disk
 		var buf bytes.Buffer
 		want, _, err := WriteTar(context.Background(), &buf, dir)

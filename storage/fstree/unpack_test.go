@@ -389,13 +389,23 @@ func TestUnpackLayerAttributes(t *testing.T) {
 }
 
 func FuzzUnpack(f *testing.F) {
+	const large = 32 << 10 // the engine takes long to mutate what is larger
 	for _, c := range hostileCases("/outside") {
-		f.Add(archive(f, c.ents...), c.layer)
+		if b := archive(f, c.ents...); len(b) < large {
+			f.Add(b, c.layer)
+		}
 	}
-	f.Add(archive(f, odd()...), false)
-	f.Add(compressGzip(f, archive(f, odd()[:5]...)), false)
-	f.Add(compressZstd(f, archive(f, odd()[:5]...)), false)
-	f.Add(compressXZ(f, archive(f, odd()[:5]...)), false)
+	var small []ent
+	for _, e := range odd() {
+		if len(e.body)+len(e.name) < 1000 {
+			small = append(small, e)
+		}
+	}
+	plain := archive(f, small...)
+	for _, b := range [][]byte{plain, compressGzip(f, plain), compressZstd(f, plain), compressXZ(f, plain)} {
+		f.Add(b, false)
+		f.Add(b, true)
+	}
 	f.Fuzz(func(t *testing.T, data []byte, layer bool) {
 		top := t.TempDir()
 		root, outside := mkdir(t, top, "root"), mkdir(t, top, "outside")
@@ -410,14 +420,14 @@ func FuzzUnpack(f *testing.F) {
 		}
 		if err == nil { // what is accepted can be a layer, always the same
 			mustNormalise(t, root, NormaliseOptions{Epoch: 1})
-			roundTrip(t, root)
+			roundTrip(t, root, 1)
 		}
 		check(t, RemoveAll(root))
 	})
 }
 
-// roundTrip unpacks the canonical archive of a tree and wants the same tree.
-func roundTrip(t testing.TB, dir string) {
+// roundTrip unpacks the canonical archive of a tree, normalised with an epoch, and wants the same tree.
+func roundTrip(t testing.TB, dir string, epoch int64) {
 	t.Helper()
 	var buf bytes.Buffer
 	want, size, err := WriteTar(context.Background(), &buf, dir)
@@ -430,8 +440,10 @@ func roundTrip(t testing.TB, dir string) {
 	if u.Digest != want {
 		t.Errorf("written as %s, read as %s", want, u.Digest)
 	}
-	mustNormalise(t, again, NormaliseOptions{Epoch: maxOctal})
-	if got := strings.Join(list(t, again), "\n"); got != strings.Join(list(t, dir), "\n") {
-		t.Errorf("came back as\n%s", got)
+	mustNormalise(t, again, NormaliseOptions{Epoch: epoch})
+	got, err := Compare(context.Background(), Tree(dir), Tree(again))
+	check(t, err)
+	if len(got) > 0 || mustDigest(t, again) != want.String() {
+		t.Errorf("it came back with the differences %v", got)
 	}
 }
