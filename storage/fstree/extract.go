@@ -34,10 +34,12 @@ type extractor struct {
 	fail  context.CancelCauseFunc
 	root  int
 	layer bool
-	own   map[string]struct{} // what this layer has made; whiteouts spare it
-	dirs  map[string]int      // open parents by path
+	dirs  map[string]int // open parents by path
 	queue chan piece
 	blank chan []byte
+
+	own    map[string]struct{} // what this layer has made; whiteouts spare it
+	pruned map[inode]struct{}  // directories in which nothing else is left
 }
 
 // piece is a part of a file's content on its way to the disk.
@@ -63,7 +65,7 @@ func newExtractor(ctx context.Context, root int, layer bool) *extractor {
 	x := &extractor{ctx: ctx, fail: fail, root: root, layer: layer, dirs: map[string]int{},
 		queue: make(chan piece, pieceCount), blank: make(chan []byte, pieceCount)}
 	if layer {
-		x.own = map[string]struct{}{}
+		x.own, x.pruned = map[string]struct{}{}, map[inode]struct{}{}
 	}
 	for range pieceCount {
 		x.blank <- nil

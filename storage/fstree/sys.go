@@ -1,6 +1,8 @@
 package fstree
 
 import (
+	"bytes"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"os"
@@ -72,11 +74,17 @@ func lstatat(dir int, name string) (st unix.Stat_t, err error) {
 
 var direntBuffers = sync.Pool{New: func() any { b := make([]byte, 64<<10); return &b }}
 
-// readNames lists the names in an open directory, sorted by their bytes.
-func readNames(fd int) ([]string, error) {
+// dirent is a name in a directory. mayWhiteout is false when the file system says that it is no character device.
+type dirent struct {
+	name        string
+	mayWhiteout bool
+}
+
+// readDir lists an open directory, sorted by the bytes of the names.
+func readDir(fd int) ([]dirent, error) {
 	buf := direntBuffers.Get().(*[]byte)
 	defer direntBuffers.Put(buf)
-	var names []string
+	var all []dirent
 	for {
 		n, err := unix.ReadDirent(fd, *buf)
 		if err == unix.EINTR {
@@ -86,11 +94,37 @@ func readNames(fd int) ([]string, error) {
 			return nil, fmt.Errorf("list directory: %w", err)
 		}
 		if n == 0 {
-			slices.Sort(names)
-			return names, nil
+			slices.SortFunc(all, func(a, b dirent) int { return strings.Compare(a.name, b.name) })
+			return all, nil
 		}
-		_, _, names = unix.ParseDirent((*buf)[:n], -1, names)
+		all = appendDirents(all, (*buf)[:n])
 	}
+}
+
+// appendDirents parses what getdents64(2) returns: struct linux_dirent64, one after the other.
+func appendDirents(all []dirent, b []byte) []dirent {
+	const lengthAt, typeAt, nameAt = 16, 18, 19
+	for len(b) > nameAt {
+		record := b[:binary.NativeEndian.Uint16(b[lengthAt:])]
+		b = b[len(record):]
+		name := record[nameAt:]
+		name = name[:bytes.IndexByte(name, 0)]
+		if s := string(name); s != "." && s != ".." {
+			t := record[typeAt]
+			all = append(all, dirent{s, t == unix.DT_CHR || t == unix.DT_UNKNOWN})
+		}
+	}
+	return all
+}
+
+// readNames lists the names in an open directory, sorted by their bytes.
+func readNames(fd int) ([]string, error) {
+	entries, err := readDir(fd)
+	names := make([]string, len(entries))
+	for i, e := range entries {
+		names[i] = e.name
+	}
+	return names, err
 }
 
 func readlinkat(dir int, name string) (string, error) {

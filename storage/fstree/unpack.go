@@ -19,8 +19,8 @@ import (
 // Limits bound what one archive may ask for. A zero field takes its default.
 type Limits struct {
 	Entries int64 // number of entries; 1,000,000
-	Bytes   int64 // sum of the file sizes, holes included; 16 GiB
-	Ratio   int64 // Bytes for each byte of the archive as read, once more than 64 MiB are unpacked; 200
+	Bytes   int64 // of the tar, and sum of the file sizes with their holes; 16 GiB
+	Ratio   int64 // what Bytes may be for each byte of the archive as read, once it is more than 64 MiB; 200
 	Name    int   // bytes of one path component; 255
 	Path    int   // bytes of a path or a link's target; 4095
 	Xattr   int   // bytes of one extended attribute; 64 KiB
@@ -113,6 +113,7 @@ type unpacker struct {
 	raw     hash.Hash // of the archive as given
 	plain   hash.Hash // of the tar, when the archive is compressed
 	tree    *extractor
+	stream  int64 // bytes of the tar read so far
 	sum     Unpacked
 }
 
@@ -148,7 +149,7 @@ func (u *unpacker) open(ctx context.Context, g *errgroup.Group, r *streamReader)
 
 // entries reads the tar to its end and on to the end of the stream, where only zeros may follow.
 func (u *unpacker) entries(r *streamReader) error {
-	in := &blocks{r: r}
+	in := &blocks{u: u, r: r}
 	t := tar.NewReader(in)
 	for {
 		in.zero = false
@@ -167,13 +168,23 @@ func (u *unpacker) entries(r *streamReader) error {
 		return badTar(io.ErrUnexpectedEOF)
 	}
 	return r.copyTo(func(b []byte) error {
-		for _, c := range b {
-			if c != 0 {
-				return errors.New("read tar: there is data after the end of the archive")
-			}
+		if !allZero(b) {
+			return errors.New("read tar: there is data after the end of the archive")
 		}
-		return nil
+		return u.count(&u.stream, len(b))
 	})
+}
+
+// count adds to what was unpacked and stops a bomb, before it fills the disk or takes for ever.
+func (u *unpacker) count(sum *int64, n int) error {
+	*sum += int64(n)
+	if *sum > u.limits.Bytes {
+		return fmt.Errorf("the archive unpacks to more than %d bytes", u.limits.Bytes)
+	}
+	if *sum > ratioFree && *sum/u.limits.Ratio > u.archive.read.Load() {
+		return fmt.Errorf("the archive unpacks to more than %d times its size", u.limits.Ratio)
+	}
+	return nil
 }
 
 func badTar(err error) error {
@@ -183,8 +194,10 @@ func badTar(err error) error {
 	return fmt.Errorf("read tar: %w", err)
 }
 
-// blocks remembers whether a block of zeros was read: archive/tar takes a stream that just stops for a complete one.
+// blocks counts the bytes of the tar, of headers too, and remembers whether a block of zeros was read: archive/tar takes
+// a stream that just stops for a complete one.
 type blocks struct {
+	u    *unpacker
 	r    *streamReader
 	zero bool
 }
@@ -197,6 +210,9 @@ func (b *blocks) Read(p []byte) (int, error) {
 	n, err := b.r.Read(p)
 	if n == blockSize && [blockSize]byte(p[:n]) == zeroBlock {
 		b.zero = true
+	}
+	if bomb := b.u.count(&b.u.stream, n); bomb != nil {
+		return n, bomb
 	}
 	return n, err
 }
@@ -261,7 +277,7 @@ func (u *unpacker) create(name string, typeflag byte, m meta, h *tar.Header, dat
 		if err := u.charge(h.Size); err != nil {
 			return err
 		}
-		return u.tree.file(name, m, h.Size, &ratioReader{u, data}, sparse(h))
+		return u.tree.file(name, m, h.Size, &content{u, data}, sparse(h))
 	case tar.TypeSymlink:
 		if err := u.checkTarget(h.Linkname); err != nil {
 			return err
@@ -366,18 +382,16 @@ func sparse(h *tar.Header) bool {
 	return false
 }
 
-// ratioReader counts what is unpacked and stops a bomb before it fills the disk.
-type ratioReader struct {
+// content counts the bytes of files, which are more than those of the tar where it leaves out holes.
+type content struct {
 	u    *unpacker
 	data io.Reader
 }
 
-func (r *ratioReader) Read(p []byte) (int, error) {
-	n, err := r.data.Read(p)
-	u := r.u
-	u.sum.Bytes += int64(n)
-	if u.sum.Bytes > ratioFree && u.sum.Bytes/u.limits.Ratio > u.archive.read.Load() {
-		return n, fmt.Errorf("the archive unpacks to more than %d times its size", u.limits.Ratio)
+func (c *content) Read(p []byte) (int, error) {
+	n, err := c.data.Read(p)
+	if bomb := c.u.count(&c.u.sum.Bytes, n); bomb != nil {
+		return n, bomb
 	}
 	if errors.Is(err, io.ErrUnexpectedEOF) {
 		err = badTar(err)

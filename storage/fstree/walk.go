@@ -71,59 +71,70 @@ func walk(ctx context.Context, dir string, visit visitor) error {
 	return w.children(fd, "")
 }
 
-// item is an entry before its place in the order is known.
-type item struct {
-	name string // on disk
-	as   string // in the archive
-	st   unix.Stat_t
-}
-
 func (w *walker) children(fd int, path string) error {
 	if err := context.Cause(w.ctx); err != nil {
 		return err
 	}
-	names, err := readNames(fd)
+	order, err := archiveOrder(fd)
 	if err != nil {
 		return entryError(path, err)
 	}
-	items := make([]item, len(names))
-	sorted := true
-	for i, name := range names {
-		st, err := lstatat(fd, name)
-		if err != nil {
-			return entryError(join(path, name), err)
-		}
-		items[i] = item{name, name, st}
-		if isWhiteout(&st) {
-			items[i].as, sorted = whiteoutPrefix+name, false
-		}
-	}
-	if !sorted {
-		slices.SortFunc(items, func(a, b item) int { return strings.Compare(a.as, b.as) })
-	}
-	for i := range items {
-		if err := w.entry(fd, path, &items[i]); err != nil {
+	for _, it := range order {
+		if err := w.entry(fd, path, it); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func (w *walker) entry(dir int, parent string, it *item) error {
-	e := &Entry{Path: join(parent, it.as), Mode: it.st.Mode & 0o7777, UID: it.st.Uid, GID: it.st.Gid, MTime: it.st.Mtim.Sec}
+// item is an entry of a directory under its name on the disk and in the archive.
+type item struct{ name, as string }
+
+// archiveOrder lists an open directory in the order of the archive, in which a whiteout stands where its prefix puts it.
+func archiveOrder(fd int) ([]item, error) {
+	entries, err := readDir(fd)
+	if err != nil {
+		return nil, err
+	}
+	order := make([]item, len(entries))
+	sorted := true
+	for i, e := range entries {
+		order[i] = item{e.name, e.name}
+		if !e.mayWhiteout {
+			continue
+		}
+		st, err := lstatat(fd, e.name)
+		if err != nil {
+			return nil, err
+		}
+		if isWhiteout(&st) {
+			order[i].as, sorted = whiteoutPrefix+e.name, false
+		}
+	}
+	if !sorted {
+		slices.SortFunc(order, func(a, b item) int { return strings.Compare(a.as, b.as) })
+	}
+	return order, nil
+}
+
+func (w *walker) entry(dir int, parent string, it item) error {
+	st, err := lstatat(dir, it.name)
+	if err != nil {
+		return entryError(join(parent, it.as), err)
+	}
+	e := &Entry{Path: join(parent, it.as), Mode: st.Mode & 0o7777, UID: st.Uid, GID: st.Gid, MTime: st.Mtim.Sec}
 	if len(e.Path) >= unix.PathMax {
 		return entryError(e.Path, errors.New("the path is longer than 4095 bytes"))
 	}
 	if strings.HasPrefix(it.name, whiteoutPrefix) {
 		return entryError(e.Path, fmt.Errorf("a name that begins with %q means a removed file in a layer and cannot be kept", whiteoutPrefix))
 	}
-	switch fileType(&it.st) {
+	switch fileType(&st) {
 	case unix.S_IFDIR:
 		return w.dir(dir, it.name, e)
 	case unix.S_IFREG:
-		return w.file(dir, it, e)
+		return w.file(dir, it.name, &st, e)
 	case unix.S_IFLNK:
-		var err error
 		e.Kind, e.Mode = Symlink, 0o777
 		if e.Link, err = readlinkat(dir, it.name); err != nil {
 			return entryError(e.Path, err)
@@ -131,7 +142,7 @@ func (w *walker) entry(dir int, parent string, it *item) error {
 	case unix.S_IFIFO:
 		e.Kind = FIFO
 	case unix.S_IFCHR:
-		if it.st.Rdev != 0 {
+		if st.Rdev != 0 {
 			return entryError(e.Path, errDevice)
 		}
 		*e = Entry{Path: e.Path, Kind: Whiteout}
@@ -168,17 +179,17 @@ func (w *walker) dir(parent int, name string, e *Entry) error {
 	return w.children(fd, e.Path)
 }
 
-func (w *walker) file(dir int, it *item, e *Entry) error {
-	e.Kind, e.Size = File, it.st.Size
-	if it.st.Nlink > 1 {
-		id := inode{it.st.Dev, it.st.Ino}
+func (w *walker) file(dir int, name string, st *unix.Stat_t, e *Entry) error {
+	e.Kind, e.Size = File, st.Size
+	if st.Nlink > 1 {
+		id := inode{st.Dev, st.Ino}
 		if first, ok := w.links[id]; ok {
 			e.Kind, e.Size, e.Link = HardLink, 0, first
 			return w.visit(e, nil)
 		}
 		w.links[id] = e.Path
 	}
-	fd, err := openFile(dir, it.name)
+	fd, err := openFile(dir, name)
 	if err != nil {
 		return entryError(e.Path, err)
 	}

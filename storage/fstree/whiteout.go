@@ -44,13 +44,22 @@ func (x *extractor) whiteout(dir, base string) error {
 	return x.pruneEntry(fd, name, join(dir, name))
 }
 
-// prune removes what earlier layers left in the directory name of dir.
+// prune removes what earlier layers left in the directory name of dir. Once is enough: nothing of theirs comes back.
 func (x *extractor) prune(dir int, name, path string) error {
 	fd, err := openDir(dir, name)
 	if err != nil {
 		return err
 	}
 	defer unix.Close(fd)
+	var st unix.Stat_t
+	if err := unix.Fstat(fd, &st); err != nil {
+		return err
+	}
+	id := inode{st.Dev, st.Ino}
+	if _, done := x.pruned[id]; done {
+		return nil
+	}
+	x.pruned[id] = struct{}{}
 	names, err := readNames(fd)
 	if err != nil {
 		return err
