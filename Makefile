@@ -6,7 +6,7 @@ export GOFLAGS ?= -buildvcs=false
 .PHONY: build demo test lint bench fuzz clean
 
 build: ## static binaries in bin/
-	go build -trimpath -ldflags "-s -w -X main.version=$(VERSION)" -o bin/ ./cmd/karapace ./cmd/karapace-store
+	go build -trimpath -tags urfave_cli_no_docs -ldflags "-s -w -X main.version=$(VERSION)" -o bin/ ./cmd/karapace ./cmd/karapace-store
 
 demo: ## set up, build, and run a real environment through every backend that is here
 	hack/setup runtimes

@@ -112,7 +112,7 @@ func (e *MissingError) Error() string {
 	} else {
 		text = ":" + text
 	}
-	return fmt.Sprintf("offline, and %d files are not in the vault%s\nrun karapace fetch once with a network", len(e.Files), text)
+	return fmt.Sprintf("offline, and %d files are not in the vault%s\nrun the command once with a network", len(e.Files), text)
 }
 
 func describe(f distro.File) string {

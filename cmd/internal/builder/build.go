@@ -1,0 +1,224 @@
+package builder
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"runtime"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/karapace/karapace/cmd/internal/failure"
+	"github.com/karapace/karapace/cmd/internal/wire"
+	"github.com/karapace/karapace/manifest"
+	"github.com/karapace/karapace/manifest/distro"
+	"github.com/karapace/karapace/storage/fetch"
+)
+
+// build is one Build request on its way.
+type build struct {
+	*worker
+	req      *wire.Build
+	manifest *manifest.Manifest
+	ref      manifest.BaseRef
+	config   *manifest.Config
+	fetch    *fetch.Client
+	once     distro.Fetcher // see remote
+	lock     *manifest.Lock
+	base     layer
+	packages layer
+	timings  []wire.Timing
+}
+
+// layer is a read-only layer in the store.
+type layer struct {
+	ID    digest.Digest
+	Dir   string   // of its files
+	Link  string   // a short name of Dir, for mounts
+	Size  int64    // bytes of its tar
+	Epoch int64    // of a base: the newest time in what it was made of
+	Env   []string // of a base: the variables its image sets
+}
+
+func (w *worker) build(ctx context.Context, req *wire.Build) (*wire.BuildResult, error) {
+	if err := w.sweep(); err != nil {
+		return nil, err
+	}
+	b, err := w.newBuild(req)
+	if err != nil {
+		return nil, err
+	}
+	if len(req.Lock) == 0 {
+		err = b.resolve(ctx)
+	} else {
+		err = b.fromLock()
+	}
+	if err != nil {
+		return nil, err
+	}
+	if req.LockOnly {
+		return &wire.BuildResult{Lock: b.lock.Encode(), Timings: b.timings}, nil
+	}
+	return b.finish(ctx)
+}
+
+// newBuild reads the documents of a request.
+func (w *worker) newBuild(req *wire.Build) (*build, error) {
+	b := &build{worker: w, req: req}
+	var err error
+	if b.manifest, err = manifest.Parse(req.File, req.Manifest); err != nil {
+		return nil, failure.New(failure.Manifest, err, "")
+	}
+	if b.manifest.Base.Arch == "" {
+		b.manifest.Base.Arch = runtime.GOARCH
+	}
+	if b.manifest.Base.Arch != runtime.GOARCH {
+		return nil, failure.New(failure.Backend, fmt.Errorf("%s asks for the architecture %s, and this machine is %s", req.File, b.manifest.Base.Arch, runtime.GOARCH),
+			"build it on such a machine")
+	}
+	if b.ref, err = manifest.ParseBaseRef(b.manifest.Base.Image); err != nil {
+		return nil, failure.New(failure.Manifest, err, "")
+	}
+	if b.config, err = manifest.ParseConfig(req.ConfigFile, req.Config); err != nil {
+		return nil, failure.New(failure.General, err, "")
+	}
+	b.fetch, err = fetch.New(fetch.Options{
+		Vault: w.store.Path("vault"), Offline: req.Offline, AllowHTTP: b.config.InsecureHosts, Progress: w.tell, UserAgent: "karapace",
+	})
+	return b, failure.New(failure.Store, err, "")
+}
+
+// fromLock takes the lock as it is: nothing is resolved again.
+func (b *build) fromLock() error {
+	l, err := manifest.ParseLock(b.req.LockFile, b.req.Lock)
+	if err != nil {
+		return failure.New(failure.Lock, err, "")
+	}
+	b.lock = l
+	return nil
+}
+
+// resolve makes a lock of the manifest. The base is built for it: its own package manager makes the plan.
+func (b *build) resolve(ctx context.Context) error {
+	m := b.manifest
+	b.lock = &manifest.Lock{
+		Arch: m.Base.Arch, BaseImage: m.Base.Image, BuildEnvironment: distro.BuildEnvironment,
+		Requested: m.Packages, Apps: m.Apps, Backend: m.Runtime.Backend, Hardware: m.Hardware,
+		NetworkIsolation: m.Runtime.NetworkIsolation, CPUShares: m.Runtime.CPUShares, MemoryLimitMB: m.Runtime.MemoryLimitMB,
+		Mounts: m.Mounts, Env: m.Env,
+	}
+	if err := b.timed("resolve base", func() error { return b.resolveBase(ctx) }); err != nil {
+		return err
+	}
+	if err := b.ensureBase(ctx); err != nil {
+		return err
+	}
+	b.lock.SourceDateEpoch = b.base.Epoch
+	if names := b.names(); len(names) > 0 {
+		if err := b.timed("resolve packages", func() error { return b.plan(ctx, names) }); err != nil {
+			return err
+		}
+	}
+	for _, r := range b.lock.Repositories {
+		b.lock.SourceDateEpoch = max(b.lock.SourceDateEpoch, r.Date)
+	}
+	return b.checkClock(time.Now())
+}
+
+// names are the packages and apps asked for.
+func (b *build) names() []string {
+	names := slices.Concat(b.lock.Requested, b.lock.Apps)
+	slices.Sort(names)
+	return slices.Compact(names)
+}
+
+// checkClock refuses a clock behind the lock: times could not be clamped and some programs would behave differently.
+func (b *build) checkClock(now time.Time) error {
+	if now.Unix() > b.lock.SourceDateEpoch {
+		return nil
+	}
+	return failure.New(failure.General, fmt.Errorf("this machine's clock says %s, and the inputs are from %s",
+		now.UTC().Format(time.RFC3339), time.Unix(b.lock.SourceDateEpoch, 0).UTC().Format(time.RFC3339)), "set the clock")
+}
+
+// finish builds what the lock says and makes the environment.
+func (b *build) finish(ctx context.Context) (*wire.BuildResult, error) {
+	if err := b.checkClock(time.Now()); err != nil {
+		return nil, err
+	}
+	if err := b.ensureBase(ctx); err != nil {
+		return nil, err
+	}
+	if err := b.ensurePackages(ctx); err != nil {
+		return nil, err
+	}
+	var image digest.Digest
+	if err := b.timed("make image", func() (err error) { image, err = b.image(ctx); return err }); err != nil {
+		return nil, err
+	}
+	out := manifest.Output{BaseLayer: b.base.ID, PackageLayer: b.packages.ID, ImageDigest: image}
+	if err := b.compareOutput(out); err != nil {
+		return nil, err
+	}
+	b.lock.Output = out
+	record, created, err := b.publish(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return &wire.BuildResult{Lock: b.lock.Encode(), Record: record, Created: created, Timings: b.timings}, nil
+}
+
+// compareOutput refuses bytes other than the lock promises.
+func (b *build) compareOutput(got manifest.Output) error {
+	want := b.lock.Output
+	if want == (manifest.Output{}) || want == got {
+		return nil
+	}
+	var lines []string
+	for _, d := range []struct {
+		what      string
+		want, got digest.Digest
+	}{
+		{"base layer", want.BaseLayer, got.BaseLayer}, {"package layer", want.PackageLayer, got.PackageLayer}, {"image", want.ImageDigest, got.ImageDigest},
+	} {
+		if d.want != d.got {
+			lines = append(lines, fmt.Sprintf("\n  %s: the lock says %s, it became %s", d.what, orNone(d.want), orNone(d.got)))
+		}
+	}
+	return failure.New(failure.Lock, errors.New("what was built is not what the lock promises:"+strings.Join(lines, "")),
+		"the environment that was there is untouched; karapace lock --update makes a new lock")
+}
+
+func orNone(d digest.Digest) string {
+	if d == "" {
+		return "none"
+	}
+	return string(d)
+}
+
+// timed runs a step, tells the user about it and remembers how long it took.
+func (b *build) timed(step string, f func() error) error {
+	b.tell.Step(step)
+	start := time.Now()
+	err := f()
+	b.timings = append(b.timings, wire.Timing{Step: step, Millis: time.Since(start).Milliseconds()})
+	return err
+}
+
+// remoteFailure gives errors of fetching and resolving their kind.
+func remoteFailure(err error) error {
+	var missing *fetch.MissingError
+	var corrupt *fetch.CorruptError
+	switch {
+	case errors.As(err, &missing):
+		return failure.New(failure.Remote, err, "")
+	case errors.As(err, &corrupt):
+		return failure.New(failure.Store, err, "run the command again with a network: the file is fetched anew")
+	case errors.Is(err, context.Canceled):
+		return err
+	}
+	return failure.New(failure.Remote, err, "")
+}

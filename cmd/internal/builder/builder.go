@@ -1,0 +1,156 @@
+// Package builder does the work of karapace-store: everything that touches layers, package files and root file
+// systems. It runs inside the user namespace as its root, or as real root, in a mount namespace of its own.
+//
+// A build is a sequence of steps, each of which finds its result in the store or makes it in a scratch directory and
+// publishes it with one rename: base layer, package layer, image, environment. A crash leaves scratch directories and
+// unreferenced layers, both garbage.
+package builder
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"sync"
+	"time"
+
+	"github.com/karapace/karapace/cmd/internal/failure"
+	"github.com/karapace/karapace/cmd/internal/wire"
+	"github.com/karapace/karapace/storage"
+	"github.com/karapace/karapace/storage/fstree"
+	"github.com/karapace/karapace/storage/layers"
+)
+
+const requestLimit = 64 << 20
+
+// Serve reads one request from in, does it, and writes events to out. It returns an error only when out cannot be written.
+func Serve(ctx context.Context, in io.Reader, out io.Writer) error {
+	t := &teller{enc: json.NewEncoder(out)}
+	result, err := serve(ctx, in, t)
+	if err != nil {
+		kind, hint := failure.Of(err)
+		return t.send(wire.Event{Error: &wire.Error{Kind: kind, Message: err.Error(), Hint: hint}})
+	}
+	body, err := json.Marshal(result)
+	if err != nil {
+		return fmt.Errorf("encode result: %w", err)
+	}
+	return t.send(wire.Event{Result: body})
+}
+
+func serve(ctx context.Context, in io.Reader, t *teller) (any, error) {
+	var req wire.Request
+	if err := json.NewDecoder(bufio.NewReader(io.LimitReader(in, requestLimit))).Decode(&req); err != nil {
+		return nil, fmt.Errorf("karapace-store is started by karapace, with a request on standard input: %w", err)
+	}
+	s, err := storage.Open(req.Store)
+	if err != nil {
+		return nil, failure.New(failure.Store, err, "")
+	}
+	w := &worker{store: s, rootless: req.Rootless, user: req.User, tell: t}
+	switch {
+	case req.Build != nil:
+		return w.build(ctx, req.Build)
+	case req.Sweep != nil && req.Sweep.All:
+		return struct{}{}, w.sweepAll()
+	case req.Sweep != nil:
+		return struct{}{}, w.sweep()
+	case req.Images != nil:
+		return struct{}{}, w.removeImages(ctx, req.Images)
+	default:
+		return nil, errors.New("the request asks for nothing")
+	}
+}
+
+// worker is one request's view of the store.
+type worker struct {
+	store    *storage.Store
+	rootless bool
+	user     wire.User
+	tell     *teller
+	opened   *layers.Store // nil until a layer is needed
+}
+
+// layers opens containers/storage, once, when it is first needed.
+func (w *worker) layers() (*layers.Store, error) {
+	if w.opened == nil {
+		l, err := layers.Open(w.store.Root(), w.rootless)
+		if err != nil {
+			return nil, failure.New(failure.Store, err, "")
+		}
+		w.opened = l
+	}
+	return w.opened, nil
+}
+
+// sweep removes scratch directories whose makers are gone.
+func (w *worker) sweep() error {
+	left, err := w.store.Abandoned()
+	if err != nil {
+		return failure.New(failure.Store, err, "")
+	}
+	for _, s := range left {
+		err = errors.Join(err, fstree.RemoveAll(s.Dir))
+		s.Release()
+	}
+	return failure.New(failure.Store, err, "")
+}
+
+// sweepAll removes what a store holds; its own directory belongs to the user and is left to karapace.
+func (w *worker) sweepAll() error {
+	entries, err := os.ReadDir(w.store.Root())
+	if err != nil {
+		return failure.New(failure.Store, err, "")
+	}
+	if err := os.Remove(w.store.Path("version")); err != nil { // from here on it is no store
+		return failure.New(failure.Store, err, "")
+	}
+	for _, e := range entries {
+		if e.Name() != "version" {
+			err = errors.Join(err, fstree.RemoveAll(w.store.Path(e.Name())))
+		}
+	}
+	return failure.New(failure.Store, err, "")
+}
+
+// teller sends events; it is used by several goroutines.
+type teller struct {
+	mu   sync.Mutex
+	enc  *json.Encoder
+	last time.Time
+	what string
+	n    int
+	done int64
+	of   int64
+}
+
+func (t *teller) send(e wire.Event) error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.enc.Encode(e)
+}
+
+// Step tells that a step of the work began.
+func (t *teller) Step(name string) { t.send(wire.Event{Step: name}) }
+
+// Start, Add and Done are fetch.Progress.
+func (t *teller) Start(what string, files int, bytes int64) {
+	t.what, t.n, t.of, t.done, t.last = what, files, bytes, 0, time.Time{}
+}
+
+const progressInterval = 100 * time.Millisecond
+
+func (t *teller) Add(bytes int64) {
+	t.done += bytes
+	if now := time.Now(); now.Sub(t.last) >= progressInterval {
+		t.last = now
+		t.send(wire.Event{Transfer: &wire.Transfer{What: t.what, Files: t.n, Done: t.done, Total: t.of}})
+	}
+}
+
+func (t *teller) Done() {
+	t.send(wire.Event{Transfer: &wire.Transfer{What: t.what, Files: t.n, Done: t.done, Total: t.of, End: true}})
+}

@@ -1,0 +1,193 @@
+package builder
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/karapace/karapace/bundle"
+	"github.com/karapace/karapace/cmd/internal/failure"
+	"github.com/karapace/karapace/storage"
+)
+
+// publish makes the environment of the built lock, if there is none: its directory is prepared aside and appears by one
+// rename. Then the name goes over to it and the environment it replaces goes.
+func (b *build) publish(ctx context.Context) (r *storage.Record, created bool, err error) {
+	r, err = b.record()
+	if err != nil {
+		return nil, false, err
+	}
+	scratch, err := b.store.Scratch("env")
+	if err != nil {
+		return nil, false, failure.New(failure.Store, err, "")
+	}
+	defer b.drop(scratch)
+	dir := filepath.Join(scratch.Dir, "env")
+	if err := b.prepare(dir, r); err != nil {
+		return nil, false, err
+	}
+	err = b.store.ChangeNames(ctx, func() error {
+		created, err = b.exchange(dir, scratch.Dir, r)
+		return err
+	})
+	return r, created, failure.New(failure.Store, err, "")
+}
+
+// record describes the environment to be.
+func (b *build) record() (*storage.Record, error) {
+	l := b.lock
+	r := &storage.Record{
+		RecordVersion: 1, EnvID: l.ID(), Name: b.req.Name, State: "built", Arch: l.Arch, Backend: l.Backend,
+		CreatedAt:  time.Now().UTC().Truncate(time.Second),
+		ManifestID: b.manifest.PreliminaryID(), BaseImage: l.BaseImage, BaseLayer: l.Output.BaseLayer, PackageLayer: l.Output.PackageLayer, ImageDigest: l.Output.ImageDigest,
+		BaseSize: b.base.Size, PackageSize: b.packages.Size, Packages: l.Requested, Apps: l.Apps,
+		ImageEnv: b.base.Env, ManifestDir: b.req.Dir, Mounts: l.Mounts, Env: l.Env, Hardware: l.Hardware,
+		NetworkIsolation: l.NetworkIsolation, CPUShares: l.CPUShares, MemoryLimitMB: l.MemoryLimitMB,
+	}
+	for _, l := range []layer{b.packages, b.base} {
+		if l.ID == "" {
+			continue
+		}
+		rel, err := filepath.Rel(b.store.Root(), l.Link)
+		if err != nil || !filepath.IsLocal(rel) {
+			return nil, failure.New(failure.Store, fmt.Errorf("layer %s lies outside the store, at %s", l.ID, l.Link), "")
+		}
+		r.Lower = append(r.Lower, rel)
+	}
+	return r, nil
+}
+
+// prepare fills the directory of an environment. What the user's own process writes to belongs to the user.
+func (b *build) prepare(dir string, r *storage.Record) error {
+	fail := func(err error) error {
+		return failure.New(failure.Store, fmt.Errorf("prepare environment: %w", err), "")
+	}
+	for _, d := range []string{dir, filepath.Join(dir, "upper"), filepath.Join(dir, "work"), filepath.Join(dir, "host"), filepath.Join(dir, "state")} {
+		if err := os.Mkdir(d, 0o755); err != nil {
+			return fail(err)
+		}
+	}
+	if err := bundle.Create(filepath.Join(dir, "bundle")); err != nil {
+		return fail(err)
+	}
+	for _, d := range []string{dir, filepath.Join(dir, "state"), filepath.Join(dir, "bundle")} {
+		if err := os.Chown(d, b.user.UID, b.user.GID); err != nil {
+			return fail(err)
+		}
+	}
+	if err := b.hostLayer(filepath.Join(dir, "host"), r); err != nil {
+		return err
+	}
+	body, err := storage.EncodeRecord(r)
+	if err != nil {
+		return fail(err)
+	}
+	for name, data := range map[string][]byte{"record.json": body, "karapace.lock": b.lock.Encode()} {
+		if err := storage.WriteFile(filepath.Join(dir, name), data, 0o644); err != nil {
+			return fail(err)
+		}
+	}
+	return failure.New(failure.Store, syncFS(dir), "")
+}
+
+// exchange is the commit: the name, the new environment, and the end of what it replaces. It runs alone.
+func (b *build) exchange(dir, scratch string, r *storage.Record) (created bool, err error) {
+	old := b.replaced(r)
+	if r.Name != "" && (old == nil || old.Name != r.Name) {
+		if err := b.store.NameFree(r.Name, r.EnvID); err != nil {
+			var taken *storage.NameTakenError
+			errors.As(err, &taken)
+			return false, failure.New(failure.General, err, fmt.Sprintf("karapace rebuild --name %s replaces it; karapace rename %s OTHER keeps it", taken.Name, taken.Name))
+		}
+	}
+	have, err := b.store.Record(r.EnvID)
+	if err == nil && !b.req.Fresh {
+		return false, b.reuse(have, r)
+	}
+	if err := b.store.LinkName(r.Name, r.EnvID); err != nil {
+		return false, err
+	}
+	if err := b.replaceDir(dir, scratch, r); err != nil {
+		return false, err
+	}
+	if old != nil && old.EnvID != r.EnvID {
+		return true, b.retire(old, scratch)
+	}
+	return true, nil
+}
+
+// replaced is the environment that a rebuild does away with.
+func (b *build) replaced(r *storage.Record) *storage.Record {
+	if b.req.Replaces == "" {
+		return nil
+	}
+	old, err := b.store.Record(b.req.Replaces)
+	if err != nil {
+		return nil
+	}
+	return old
+}
+
+// reuse keeps an environment that is there already. It has one name; giving it another is renaming.
+func (b *build) reuse(have, r *storage.Record) error {
+	switch {
+	case r.Name == "" || r.Name == have.Name:
+	case have.Name == "":
+		have.Name = r.Name
+		if err := b.store.LinkName(r.Name, r.EnvID); err != nil {
+			return err
+		}
+		if err := b.store.WriteRecord(have); err != nil {
+			return err
+		}
+	default:
+		return failure.New(failure.General, fmt.Errorf("this lock is built already, as environment %s", have.Name), fmt.Sprintf("karapace rename %s %s", have.Name, r.Name))
+	}
+	*r = *have
+	return nil
+}
+
+// replaceDir moves a prepared directory to its place; one that is there already (a rebuild of the same lock) changes
+// places with it and is swept away.
+func (b *build) replaceDir(dir, scratch string, r *storage.Record) error {
+	target := b.store.EnvDir(r.EnvID)
+	err := unix.Renameat2(unix.AT_FDCWD, dir, unix.AT_FDCWD, target, unix.RENAME_NOREPLACE)
+	if errors.Is(err, fs.ErrExist) {
+		err = unix.Renameat2(unix.AT_FDCWD, dir, unix.AT_FDCWD, target, unix.RENAME_EXCHANGE)
+	}
+	if err != nil {
+		return fmt.Errorf("publish environment %s: %w", r.EnvID.Short(), err)
+	}
+	return storage.SyncDir(b.store.Path("envs"))
+}
+
+// retire takes the replaced environment out of the store; the scratch directory it goes to is swept.
+func (b *build) retire(old *storage.Record, scratch string) error {
+	if err := os.Rename(b.store.EnvDir(old.EnvID), filepath.Join(scratch, "old")); err != nil {
+		return fmt.Errorf("remove replaced environment %s: %w", old.EnvID.Short(), err)
+	}
+	if err := storage.SyncDir(b.store.Path("envs")); err != nil {
+		return err
+	}
+	b.store.UnlinkName(old.Name)
+	return nil
+}
+
+// syncFS makes everything written so far to the file system of path survive a power cut.
+func syncFS(path string) error {
+	d, err := os.Open(path)
+	if err != nil {
+		return fmt.Errorf("sync file system: %w", err)
+	}
+	defer d.Close()
+	if err := unix.Syncfs(int(d.Fd())); err != nil {
+		return fmt.Errorf("sync file system of %s: %w", path, err)
+	}
+	return nil
+}

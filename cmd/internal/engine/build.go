@@ -1,0 +1,257 @@
+package engine
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"path/filepath"
+
+	"github.com/karapace/karapace/cmd/internal/failure"
+	"github.com/karapace/karapace/cmd/internal/wire"
+	"github.com/karapace/karapace/manifest"
+	"github.com/karapace/karapace/storage"
+)
+
+// BuildOptions are what build, rebuild and lock take.
+type BuildOptions struct {
+	Manifest      string // file; empty is karapace.toml
+	Name          string
+	Locked        bool // a lock must exist, and is not written
+	Offline       bool
+	RequirePinned bool
+}
+
+// BuildResult is an environment and how it came about.
+type BuildResult struct {
+	Record      *storage.Record
+	Created     bool // false: it was there
+	LockFile    string
+	LockWritten bool
+	Timings     []wire.Timing
+}
+
+// Build makes the environment of a manifest from its lock, and the lock first when there is none.
+func (e *Engine) Build(ctx context.Context, o BuildOptions) (*BuildResult, error) {
+	if r, lockFile := e.unchanged(o); r != nil {
+		return &BuildResult{Record: r, LockFile: lockFile}, nil
+	}
+	p, err := e.prepare(o)
+	if err != nil {
+		return nil, err
+	}
+	return e.build(ctx, p, o, wire.Build{})
+}
+
+// Rebuild makes every layer anew and replaces the environment that has the name, which goes only when the new one stands.
+func (e *Engine) Rebuild(ctx context.Context, o BuildOptions) (*BuildResult, error) {
+	p, err := e.prepare(o)
+	if err != nil {
+		return nil, err
+	}
+	req := wire.Build{Fresh: true}
+	old := e.previous(p, o)
+	if old != nil {
+		req.Replaces = old.EnvID
+		if o.Name == "" {
+			o.Name = old.Name
+		}
+		if err := e.refuseOldRunning(ctx, old); err != nil {
+			return nil, err
+		}
+	}
+	return e.build(ctx, p, o, req)
+}
+
+// prepare reads the documents and checks all that can be checked without work.
+func (e *Engine) prepare(o BuildOptions) (*project, error) {
+	if o.Name != "" && !manifest.ValidName(o.Name) {
+		return nil, badName(o.Name)
+	}
+	p, err := e.load(o.Manifest)
+	if err != nil {
+		return nil, err
+	}
+	if o.RequirePinned {
+		if err := requirePinned(p); err != nil {
+			return nil, err
+		}
+	}
+	if p.Lock != nil {
+		return p, p.stale()
+	}
+	if o.Locked {
+		return nil, failure.New(failure.Lock, fmt.Errorf("--locked needs %s, and there is none", filepath.Base(p.LockFile)), "karapace lock "+p.File)
+	}
+	return p, nil
+}
+
+func requirePinned(p *project) error {
+	ref, err := manifest.ParseBaseRef(p.Manifest.Base.Image)
+	if err != nil {
+		return failure.New(failure.Manifest, err, "")
+	}
+	if ref.Pinned() {
+		return nil
+	}
+	return failure.New(failure.Manifest, fmt.Errorf("%s: base.image %q is not pinned", p.File, p.Manifest.Base.Image), "name an image by digest")
+}
+
+// unchanged returns the environment when there is nothing to do: manifest and lock are those it was built from, to the
+// byte, so that neither need be understood again.
+func (e *Engine) unchanged(o BuildOptions) (r *storage.Record, lockFile string) {
+	p, err := e.loadManifest(o.Manifest)
+	if err != nil {
+		return nil, ""
+	}
+	lock, err := readFile(p.LockFile, lockLimit)
+	if err != nil {
+		return nil, ""
+	}
+	id, ok := manifest.PeekLock(lock)
+	if !ok {
+		return nil, ""
+	}
+	s, err := e.store()
+	if err != nil {
+		return nil, ""
+	}
+	if r, err = s.Record(id); err != nil || r.ManifestID != p.Manifest.PreliminaryID() || o.Name != "" && o.Name != r.Name {
+		return nil, ""
+	}
+	if o.RequirePinned && requirePinned(p) != nil {
+		return nil, ""
+	}
+	built, err := readFile(s.EnvDir(id, "karapace.lock"), lockLimit)
+	if err != nil || !bytes.Equal(built, lock) {
+		return nil, ""
+	}
+	return r, p.LockFile
+}
+
+// previous is what a rebuild replaces: the environment with the name, else the one the present lock has made.
+func (e *Engine) previous(p *project, o BuildOptions) *storage.Record {
+	s, err := e.store()
+	if err != nil {
+		return nil
+	}
+	if o.Name != "" {
+		if r, err := s.Find(o.Name); err == nil && r.Name == o.Name {
+			return r
+		}
+	}
+	if p.Lock != nil {
+		if r, err := s.Record(p.Lock.ID()); err == nil {
+			return r
+		}
+	}
+	return nil
+}
+
+func (e *Engine) refuseOldRunning(ctx context.Context, old *storage.Record) error {
+	s, err := e.store()
+	if err != nil {
+		return err
+	}
+	return e.refuseRunning(ctx, s, old)
+}
+
+func (e *Engine) build(ctx context.Context, p *project, o BuildOptions, req wire.Build) (*BuildResult, error) {
+	s, err := storage.Create(e.StoreRoot)
+	if err != nil {
+		return nil, storeFailure(err)
+	}
+	res, err := e.buildRequest(ctx, s, p, o, req)
+	if err != nil {
+		return nil, err
+	}
+	out := &BuildResult{Record: res.Record, Created: res.Created, LockFile: p.LockFile, Timings: res.Timings}
+	if !o.Locked && string(res.Lock) != string(p.LockText) {
+		if err := storage.WriteFile(p.LockFile, res.Lock, 0o644); err != nil {
+			return nil, failure.New(failure.Lock, fmt.Errorf("the environment is built, but its lock cannot be written: %w", err), "")
+		}
+		out.LockWritten = true
+	}
+	return out, nil
+}
+
+func (e *Engine) buildRequest(ctx context.Context, s *storage.Store, p *project, o BuildOptions, req wire.Build) (*wire.BuildResult, error) {
+	req.File, req.Dir, req.Manifest, req.Lock, req.LockFile = p.File, p.Dir, p.Text, p.LockText, p.LockFile
+	req.Name, req.Offline, req.AptDir, req.BackendDirs = o.Name, o.Offline, e.AptDir, e.BackendDirs
+	req.Backend = "namespace"
+	config, err := readFile(e.ConfigFile, manifestLimit)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, failure.New(failure.General, fmt.Errorf("read configuration: %w", err), "")
+	}
+	req.Config, req.ConfigFile = config, e.ConfigFile
+	var res wire.BuildResult
+	if err := e.call(ctx, s, wire.Request{Build: &req}, &res); err != nil {
+		return nil, err
+	}
+	return &res, nil
+}
+
+// LockOptions are what lock takes.
+type LockOptions struct {
+	Manifest string
+	Update   bool // resolve anew though there is a lock
+	Check    bool // only tell whether the lock satisfies the manifest
+	Offline  bool
+}
+
+// LockResult is a lock and what changed in it.
+type LockResult struct {
+	File    string
+	Lock    *manifest.Lock
+	Written bool
+	Changes []manifest.PackageChange
+}
+
+// Lock resolves a manifest and writes the lock beside it. A lock that satisfies the manifest is left as it is.
+func (e *Engine) Lock(ctx context.Context, o LockOptions) (*LockResult, error) {
+	load := e.load
+	if o.Update {
+		load = e.loadForUpdate
+	}
+	p, err := load(o.Manifest)
+	if err != nil {
+		return nil, err
+	}
+	if p.Lock == nil && o.Check {
+		return nil, failure.New(failure.Lock, fmt.Errorf("there is no %s", filepath.Base(p.LockFile)), "karapace lock "+p.File)
+	}
+	if p.Lock != nil && !o.Update {
+		if err := p.stale(); err != nil {
+			return nil, err
+		}
+		return &LockResult{File: p.LockFile, Lock: p.Lock}, nil
+	}
+	return e.resolve(ctx, p, o)
+}
+
+func (e *Engine) resolve(ctx context.Context, p *project, o LockOptions) (*LockResult, error) {
+	s, err := storage.Create(e.StoreRoot)
+	if err != nil {
+		return nil, storeFailure(err)
+	}
+	old := p.Lock
+	p.LockText = nil
+	res, err := e.buildRequest(ctx, s, p, BuildOptions{Offline: o.Offline}, wire.Build{LockOnly: true})
+	if err != nil {
+		return nil, err
+	}
+	l, err := manifest.ParseLock(p.LockFile, res.Lock)
+	if err != nil {
+		return nil, failure.New(failure.General, fmt.Errorf("the new lock does not hold: %w", err), "")
+	}
+	out := &LockResult{File: p.LockFile, Lock: l, Written: true, Changes: manifest.DiffLocks(old, l)}
+	if old != nil && old.ID() == l.ID() {
+		out.Written, out.Lock = false, old
+		return out, nil
+	}
+	if err := storage.WriteFile(p.LockFile, res.Lock, 0o644); err != nil {
+		return nil, failure.New(failure.Lock, err, "")
+	}
+	return out, nil
+}

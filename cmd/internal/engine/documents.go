@@ -1,0 +1,113 @@
+package engine
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"path/filepath"
+	"runtime"
+	"strings"
+
+	"github.com/karapace/karapace/cmd/internal/failure"
+	"github.com/karapace/karapace/manifest"
+)
+
+const (
+	manifestLimit = 1 << 20
+	lockLimit     = 16 << 20
+)
+
+// project is a manifest and the lock beside it.
+type project struct {
+	File     string // as the user wrote it
+	Dir      string // absolute
+	Text     []byte
+	Manifest *manifest.Manifest
+	LockFile string
+	Lock     *manifest.Lock // nil: there is none
+	LockText []byte
+}
+
+// load reads a manifest and its lock. An empty file means karapace.toml in the working directory.
+func (e *Engine) load(file string) (*project, error) {
+	p, err := e.loadManifest(file)
+	if err != nil {
+		return nil, err
+	}
+	p.Lock, err = readLock(p.LockFile)
+	if errors.Is(err, fs.ErrNotExist) {
+		return p, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	p.LockText = p.Lock.Encode()
+	return p, nil
+}
+
+// loadForUpdate is load for the command that replaces the lock: one that cannot be read counts as none.
+func (e *Engine) loadForUpdate(file string) (*project, error) {
+	p, err := e.load(file)
+	if kind, _ := failure.Of(err); err != nil && kind == failure.Lock {
+		return e.loadManifest(file)
+	}
+	return p, err
+}
+
+func (e *Engine) loadManifest(file string) (*project, error) {
+	if file == "" {
+		file = "karapace.toml"
+	}
+	path := file
+	if !filepath.IsAbs(path) {
+		path = filepath.Join(e.Cwd, path)
+	}
+	text, err := readFile(path, manifestLimit)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, failure.New(failure.Manifest, fmt.Errorf("there is no manifest %s", file), "write one with: karapace new NAME")
+	}
+	if err != nil {
+		return nil, failure.New(failure.Manifest, fmt.Errorf("read manifest: %w", err), "")
+	}
+	m, err := manifest.Parse(file, text)
+	if err != nil {
+		return nil, failure.New(failure.Manifest, err, "")
+	}
+	if m.Base.Arch == "" {
+		m.Base.Arch = runtime.GOARCH
+	}
+	return &project{File: file, Dir: filepath.Dir(path), Text: text, Manifest: m, LockFile: lockName(path)}, nil
+}
+
+// lockName is the lock beside a manifest: karapace.toml has karapace.lock, dev.toml has dev.lock.
+func lockName(path string) string { return strings.TrimSuffix(path, ".toml") + ".lock" }
+
+// readLock reads and checks a lock; a missing one gives fs.ErrNotExist.
+func readLock(path string) (*manifest.Lock, error) {
+	text, err := readFile(path, lockLimit)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, err
+	}
+	if err != nil {
+		return nil, failure.New(failure.Lock, fmt.Errorf("read lock: %w", err), "")
+	}
+	l, err := manifest.ParseLock(path, text)
+	if err != nil {
+		return nil, failure.New(failure.Lock, err, "")
+	}
+	return l, nil
+}
+
+// stale explains how a lock fails to satisfy its manifest; nil when it does.
+func (p *project) stale() error {
+	diffs := p.Lock.Check(p.Manifest)
+	if len(diffs) == 0 {
+		return nil
+	}
+	lines := make([]string, len(diffs))
+	for i, d := range diffs {
+		lines[i] = "\n  " + d.String()
+	}
+	return failure.New(failure.Lock, fmt.Errorf("%s does not satisfy %s:%s", filepath.Base(p.LockFile), p.File, strings.Join(lines, "")),
+		"karapace lock --update "+p.File)
+}

@@ -1,0 +1,139 @@
+// Package engine is what the commands do: one file per verb, sequence and undo, nothing else.
+//
+// A verb takes a context and an options struct and returns a result and an error. The engine prints nothing, reads no
+// environment variable, and knows no command line: all it needs of its surroundings is in Engine. Work on layers is done by
+// karapace-store, which the engine starts inside the user namespace; entering an environment needs neither that nor
+// containers/storage.
+package engine
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"github.com/karapace/karapace/cmd/internal/failure"
+	"github.com/karapace/karapace/manifest"
+	"github.com/karapace/karapace/storage"
+)
+
+// Engine is the surroundings of every verb.
+type Engine struct {
+	StoreRoot    string
+	StoreProgram string // the karapace-store binary
+	User         User
+	Getenv       func(string) string
+	Cwd          string // absolute
+	ConfigFile   string // the user's configuration; need not exist
+	AptDir       string // the host's apt configuration
+	BackendDirs  []string
+	Progress     Progress
+}
+
+// User is who runs the program.
+type User struct {
+	UID, GID          int
+	Name, Home, Shell string
+}
+
+// Progress is told how long work goes.
+type Progress interface {
+	Step(name string)                                   // a step began
+	Transfer(what string, files int, done, total int64) // bytes; total is 0 when unknown
+	TransferDone(what string, files int, done int64)    // the transfer ended
+	Note(text string)                                   // something the user should know
+}
+
+// store opens the store; none at all means that there is nothing in it.
+func (e *Engine) store() (*storage.Store, error) {
+	s, err := storage.Open(e.StoreRoot)
+	if errors.Is(err, storage.ErrNoStore) {
+		return nil, err
+	}
+	return s, storeFailure(err)
+}
+
+// find reads the record that ref names; an empty ref means the environment of the nearest karapace.lock.
+func (e *Engine) find(ref string) (*storage.Store, *storage.Record, error) {
+	if ref == "" {
+		id, err := e.nearestLock()
+		if err != nil {
+			return nil, nil, err
+		}
+		ref = string(id)
+	}
+	s, err := e.store()
+	if errors.Is(err, storage.ErrNoStore) {
+		return nil, nil, notFound(&storage.NotFoundError{Ref: shortRef(ref)})
+	}
+	if err != nil {
+		return nil, nil, err
+	}
+	r, err := s.Find(ref)
+	var missing *storage.NotFoundError
+	if errors.As(err, &missing) {
+		missing.Ref = shortRef(missing.Ref)
+		return nil, nil, notFound(missing)
+	}
+	return s, r, storeFailure(err)
+}
+
+func shortRef(ref string) string {
+	if len(ref) == 64 {
+		return ref[:12]
+	}
+	return ref
+}
+
+func notFound(err *storage.NotFoundError) error {
+	if len(err.Matches) > 1 {
+		return failure.New(failure.General, err, "give more digits")
+	}
+	return failure.New(failure.General, err, "karapace list shows what there is; karapace build makes one")
+}
+
+func storeFailure(err error) error {
+	hint := ""
+	var se *storage.Error
+	if errors.As(err, &se) {
+		hint = se.Hint
+	}
+	return failure.New(failure.Store, err, hint)
+}
+
+// nearestLock finds karapace.lock in the working directory or above and tells its environment.
+func (e *Engine) nearestLock() (manifest.EnvID, error) {
+	for dir := e.Cwd; ; dir = filepath.Dir(dir) {
+		path := filepath.Join(dir, "karapace.lock")
+		text, err := readFile(path, lockLimit)
+		switch {
+		case err == nil:
+			if id, ok := manifest.PeekLock(text); ok {
+				return id, nil
+			}
+			_, err := readLock(path)
+			return "", err
+		case !errors.Is(err, fs.ErrNotExist):
+			return "", failure.New(failure.Lock, err, "")
+		case dir == filepath.Dir(dir):
+			return "", failure.New(failure.Usage, errors.New("no environment named, and no karapace.lock in this directory or above"),
+				"name one (karapace list), or go to the directory of a project")
+		}
+	}
+}
+
+// readFile reads a small regular file of the user's.
+func readFile(path string, limit int64) ([]byte, error) {
+	info, err := os.Stat(path)
+	if err != nil {
+		return nil, err
+	}
+	if !info.Mode().IsRegular() {
+		return nil, fmt.Errorf("%s is not a regular file", path)
+	}
+	if info.Size() > limit {
+		return nil, fmt.Errorf("%s is larger than %d bytes", path, limit)
+	}
+	return os.ReadFile(path)
+}

@@ -1,0 +1,155 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strconv"
+	"time"
+
+	"github.com/karapace/karapace/backends"
+	"github.com/karapace/karapace/cmd/internal/failure"
+	"github.com/karapace/karapace/cmd/internal/wire"
+	"github.com/karapace/karapace/manifest"
+	"github.com/karapace/karapace/storage"
+)
+
+func quoted(s string) string { return strconv.QuoteToGraphic(s) }
+
+// Stop ends everything that runs in an environment and returns when it is gone. stopped is false when nothing ran.
+func (e *Engine) Stop(ctx context.Context, ref string, grace time.Duration) (r *storage.Record, stopped bool, err error) {
+	s, r, err := e.find(ref)
+	if err != nil {
+		return nil, false, err
+	}
+	state := s.EnvDir(r.EnvID, "state")
+	st, err := backends.Running(state)
+	if err != nil {
+		return nil, false, backendFailure(err)
+	}
+	if !st.Running {
+		return r, false, nil
+	}
+	err = backends.Stop(ctx, state, grace)
+	if errors.Is(err, backends.ErrNotRunning) { // it has just ended by itself
+		return r, false, nil
+	}
+	return r, true, backendFailure(err)
+}
+
+// Rename gives an environment another name.
+func (e *Engine) Rename(ctx context.Context, ref, name string) (*storage.Record, error) {
+	if !manifest.ValidName(name) {
+		return nil, badName(name)
+	}
+	s, r, err := e.find(ref)
+	if err != nil {
+		return nil, err
+	}
+	return r, nameFailure(s.Rename(ctx, r, name))
+}
+
+func nameFailure(err error) error {
+	var taken *storage.NameTakenError
+	if errors.As(err, &taken) {
+		return failure.New(failure.General, err, "karapace rename "+taken.Name+" OTHER, or choose another name")
+	}
+	return storeFailure(err)
+}
+
+// DestroyOptions are what destroy takes.
+type DestroyOptions struct {
+	Force bool // stop it first
+}
+
+// Destroy removes an environment and its writable layer. Its layers stay as long as other environments use them.
+func (e *Engine) Destroy(ctx context.Context, ref string, o DestroyOptions) (*storage.Record, error) {
+	s, r, err := e.find(ref)
+	if err != nil {
+		return nil, err
+	}
+	if o.Force {
+		if _, _, err := e.Stop(ctx, string(r.EnvID), 5*time.Second); err != nil {
+			return nil, err
+		}
+	}
+	if err := e.refuseRunning(ctx, s, r); err != nil {
+		return nil, err
+	}
+	if err := e.discard(ctx, s, r); err != nil {
+		return nil, err
+	}
+	return r, e.Sweep(ctx)
+}
+
+// discard makes an environment garbage: one rename, after which nothing can start it.
+func (e *Engine) discard(ctx context.Context, s *storage.Store, r *storage.Record) error {
+	return s.ChangeNames(ctx, func() error {
+		scratch, err := s.Scratch("destroy")
+		if err != nil {
+			return storeFailure(err)
+		}
+		defer scratch.Release()
+		if err := os.Rename(s.EnvDir(r.EnvID), filepath.Join(scratch.Dir, "env")); err != nil {
+			return storeFailure(fmt.Errorf("destroy environment: %w", err))
+		}
+		if err := storage.SyncDir(s.Path("envs")); err != nil {
+			return storeFailure(err)
+		}
+		s.UnlinkName(r.Name)
+		return nil
+	})
+}
+
+// Sweep removes what commands that ended early have left.
+func (e *Engine) Sweep(ctx context.Context) error {
+	s, err := e.store()
+	if err != nil {
+		return err
+	}
+	var none struct{}
+	return e.call(ctx, s, wire.Request{Sweep: &wire.Sweep{}}, &none)
+}
+
+// DestroyAll removes the store with all it holds.
+func (e *Engine) DestroyAll(ctx context.Context, o DestroyOptions) error {
+	s, err := e.store()
+	if errors.Is(err, storage.ErrNoStore) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	records, _ := s.Records()
+	for _, r := range records {
+		if o.Force {
+			if _, _, err := e.Stop(ctx, string(r.EnvID), 5*time.Second); err != nil {
+				return err
+			}
+		}
+		if err := e.refuseRunning(ctx, s, r); err != nil {
+			return err
+		}
+	}
+	var none struct{}
+	if err := e.call(ctx, s, wire.Request{Sweep: &wire.Sweep{All: true}}, &none); err != nil {
+		return err
+	}
+	return storeFailure(os.RemoveAll(s.Root()))
+}
+
+// refuseRunning gives an error when a session is in the environment. One whose last session has just ended is waited for.
+func (e *Engine) refuseRunning(ctx context.Context, s *storage.Store, r *storage.Record) error {
+	err := backends.Forget(ctx, s.EnvDir(r.EnvID, "state"))
+	var be *backends.Error
+	if errors.As(err, &be) && be.Kind == backends.Busy {
+		return failure.New(failure.General, fmt.Errorf("environment %s is running", displayName(r)), "karapace stop "+displayName(r))
+	}
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	return backendFailure(err)
+}

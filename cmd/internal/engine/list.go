@@ -1,0 +1,118 @@
+package engine
+
+import (
+	"errors"
+	"path/filepath"
+	"time"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/karapace/karapace/backends"
+	"github.com/karapace/karapace/cmd/internal/failure"
+	"github.com/karapace/karapace/manifest"
+	"github.com/karapace/karapace/storage"
+)
+
+// Environment is what the program tells about one environment. The JSON names are a promise, see docs/cli.md.
+type Environment struct {
+	EnvID        manifest.EnvID `json:"env_id"`
+	ShortID      string         `json:"short_id"`
+	Name         string         `json:"name"`
+	State        string         `json:"state"`
+	Running      bool           `json:"running"`
+	Arch         string         `json:"arch"`
+	BaseImage    string         `json:"base_image"`
+	BaseLayer    digest.Digest  `json:"base_layer"`
+	PackageLayer digest.Digest  `json:"package_layer"`
+	ImageDigest  digest.Digest  `json:"image_digest"`
+	Backend      string         `json:"backend"`
+	CreatedAt    time.Time      `json:"created_at"`
+}
+
+// Describe tells about a record, and asks the kernel whether it runs.
+func (e *Engine) Describe(r *storage.Record) Environment {
+	running := false
+	if s, err := storage.Open(e.StoreRoot); err == nil {
+		st, err := backends.Running(s.EnvDir(r.EnvID, "state"))
+		running = err == nil && st.Running
+	}
+	return Environment{
+		EnvID: r.EnvID, ShortID: r.EnvID.Short(), Name: r.Name, State: r.State, Running: running, Arch: r.Arch,
+		BaseImage: r.BaseImage, BaseLayer: r.BaseLayer, PackageLayer: r.PackageLayer, ImageDigest: r.ImageDigest,
+		Backend: r.Backend, CreatedAt: r.CreatedAt.UTC(),
+	}
+}
+
+// List tells about all environments, oldest first. Damaged records come as errors beside the good ones.
+func (e *Engine) List() ([]Environment, []error) {
+	s, err := e.store()
+	if errors.Is(err, storage.ErrNoStore) {
+		return []Environment{}, nil
+	}
+	if err != nil {
+		return nil, []error{err}
+	}
+	records, bad := s.Records()
+	list := make([]Environment, 0, len(records))
+	for _, r := range records {
+		list = append(list, e.Describe(r))
+	}
+	for i := range bad {
+		bad[i] = storeFailure(bad[i])
+	}
+	return list, bad
+}
+
+// Details are everything inspect tells.
+type Details struct {
+	Environment
+	Packages         []string          `json:"packages"`
+	Apps             []string          `json:"apps"`
+	Mounts           []manifest.Mount  `json:"mounts"`
+	Env              []manifest.EnvVar `json:"env"`
+	Hardware         manifest.Hardware `json:"hardware"`
+	NetworkIsolation bool              `json:"network_isolation"`
+	CPUShares        int64             `json:"cpu_shares,omitempty"`
+	MemoryLimitMB    int64             `json:"memory_limit_mb,omitempty"`
+	Size             Sizes             `json:"size"`
+	Lock             string            `json:"lock"`      // file
+	Directory        string            `json:"directory"` // of the environment
+}
+
+// Sizes are in bytes. Base and Packages are shared by every environment with the same layer.
+type Sizes struct {
+	Base     int64 `json:"base"`
+	Packages int64 `json:"packages"`
+	Writable int64 `json:"writable"`
+}
+
+// Inspect tells all about one environment.
+func (e *Engine) Inspect(ref string) (*Details, error) {
+	s, r, err := e.find(ref)
+	if err != nil {
+		return nil, err
+	}
+	return &Details{
+		Environment: e.Describe(r), Packages: list(r.Packages), Apps: list(r.Apps), Mounts: list(r.Mounts), Env: list(r.Env), Hardware: r.Hardware,
+		NetworkIsolation: r.NetworkIsolation, CPUShares: r.CPUShares, MemoryLimitMB: r.MemoryLimitMB,
+		Size:      Sizes{Base: r.BaseSize, Packages: r.PackageSize, Writable: storage.Size(s.EnvDir(r.EnvID, "upper"))},
+		Lock:      s.EnvDir(r.EnvID, "karapace.lock"),
+		Directory: filepath.Clean(s.EnvDir(r.EnvID)),
+	}, nil
+}
+
+// list makes an empty list of a missing one, for JSON.
+func list[T any](l []T) []T {
+	if l == nil {
+		return []T{}
+	}
+	return l
+}
+
+func badName(name string) error {
+	return failure.New(failure.Usage, &nameError{name}, "use letters, digits, - and _, at most 64")
+}
+
+type nameError struct{ name string }
+
+func (e *nameError) Error() string { return "the name " + quoted(e.name) + " cannot be used" }

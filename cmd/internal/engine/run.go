@@ -1,0 +1,86 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/karapace/karapace/backends"
+	"github.com/karapace/karapace/bundle"
+	"github.com/karapace/karapace/storage"
+)
+
+// Run runs a command in a throw-away writable layer of a manifest or an environment, building it first if need be.
+// Nothing of the session is left.
+func (e *Engine) Run(ctx context.Context, target string, b BuildOptions, o SessionOptions) (backends.Exit, error) {
+	r, err := e.target(ctx, target, b)
+	if err != nil {
+		return backends.Exit{}, err
+	}
+	s, err := e.store()
+	if err != nil {
+		return backends.Exit{}, err
+	}
+	scratch, err := s.Scratch("run")
+	if err != nil {
+		return backends.Exit{}, storeFailure(err)
+	}
+	exit, err := e.ephemeral(ctx, s, r, o, scratch.Dir)
+	scratch.Release()
+	if sweepErr := e.Sweep(context.WithoutCancel(ctx)); err == nil && sweepErr != nil {
+		return exit, sweepErr
+	}
+	return exit, err
+}
+
+// target is the environment meant: a manifest's, if target looks like one or is empty and there is one, else by name.
+func (e *Engine) target(ctx context.Context, target string, b BuildOptions) (*storage.Record, error) {
+	asFile := target == "" || strings.HasSuffix(target, ".toml") || strings.ContainsRune(target, '/')
+	if asFile {
+		b.Manifest = target
+		res, err := e.Build(ctx, b)
+		if err != nil {
+			return nil, err
+		}
+		return res.Record, nil
+	}
+	_, r, err := e.find(target)
+	return r, err
+}
+
+// ephemeral runs one session whose writable layer and locks lie in dir.
+func (e *Engine) ephemeral(ctx context.Context, s *storage.Store, r *storage.Record, o SessionOptions, dir string) (backends.Exit, error) {
+	for _, d := range []string{"state", "upper", "work"} {
+		if err := os.Mkdir(filepath.Join(dir, d), 0o755); err != nil && !errors.Is(err, fs.ErrExist) {
+			return backends.Exit{}, storeFailure(err)
+		}
+	}
+	if err := bundle.Create(filepath.Join(dir, "bundle")); err != nil {
+		return backends.Exit{}, storeFailure(err)
+	}
+	spec, err := e.spec(s, r, o)
+	if err != nil {
+		return backends.Exit{}, err
+	}
+	rt, err := e.runtime(ctx, r, o.Backend)
+	if err != nil {
+		return backends.Exit{}, err
+	}
+	mapping, err := e.mapping()
+	if err != nil {
+		return backends.Exit{}, err
+	}
+	return e.runLimited(ctx, rt, &backends.Container{
+		ID:     "run-" + filepath.Base(dir),
+		Bundle: filepath.Join(dir, "bundle"),
+		State:  filepath.Join(dir, "state"),
+		Spec:   spec,
+		Rootfs: backends.Rootfs{
+			Lower: lowerDirs(s, r), Upper: filepath.Join(dir, "upper"), Work: filepath.Join(dir, "work"), Volatile: true,
+		},
+		Mapping: mapping,
+	}, r, o)
+}

@@ -1,0 +1,240 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+
+	rspec "github.com/opencontainers/runtime-spec/specs-go"
+
+	"github.com/karapace/karapace/backends"
+	"github.com/karapace/karapace/backends/cgroup"
+	"github.com/karapace/karapace/backends/userns"
+	"github.com/karapace/karapace/cmd/internal/failure"
+	"github.com/karapace/karapace/integration"
+	"github.com/karapace/karapace/manifest"
+	"github.com/karapace/karapace/ocispec"
+	"github.com/karapace/karapace/storage"
+	"github.com/karapace/karapace/storage/rootview"
+)
+
+// SessionOptions are what enter, exec and run take.
+type SessionOptions struct {
+	Args     []string // empty: the user's shell
+	User     string   // name or UID[:GID] inside; empty is the caller
+	Cwd      string   // inside; empty is the caller's own where it is mounted
+	Env      []string // NAME=value
+	Terminal bool     // make one inside
+	Backend  string   // empty is the environment's own
+	Stdio    backends.Stdio
+}
+
+// Exec runs a command in an environment, starting the environment when it does not run.
+func (e *Engine) Exec(ctx context.Context, ref string, o SessionOptions) (backends.Exit, error) {
+	s, r, err := e.find(ref)
+	if err != nil {
+		return backends.Exit{}, err
+	}
+	return e.session(ctx, s, r, o, writable(s, r))
+}
+
+// Spec is the runtime document that Exec would run.
+func (e *Engine) Spec(ref string, o SessionOptions) (*rspec.Spec, error) {
+	s, r, err := e.find(ref)
+	if err != nil {
+		return nil, err
+	}
+	return e.spec(s, r, o)
+}
+
+// writable is the root of an environment with its own writable layer.
+func writable(s *storage.Store, r *storage.Record) backends.Rootfs {
+	return backends.Rootfs{Lower: lowerDirs(s, r), Upper: s.EnvDir(r.EnvID, "upper"), Work: s.EnvDir(r.EnvID, "work")}
+}
+
+// lowerDirs puts the host facts on top of the layers.
+func lowerDirs(s *storage.Store, r *storage.Record) []string {
+	dirs := []string{s.EnvDir(r.EnvID, "host")}
+	for _, l := range r.Lower {
+		dirs = append(dirs, s.Path(l))
+	}
+	return dirs
+}
+
+func (e *Engine) session(ctx context.Context, s *storage.Store, r *storage.Record, o SessionOptions, root backends.Rootfs) (backends.Exit, error) {
+	spec, err := e.spec(s, r, o)
+	if err != nil {
+		return backends.Exit{}, err
+	}
+	rt, err := e.runtime(ctx, r, o.Backend)
+	if err != nil {
+		return backends.Exit{}, err
+	}
+	mapping, err := e.mapping()
+	if err != nil {
+		return backends.Exit{}, err
+	}
+	c := &backends.Container{
+		ID:      string(r.EnvID.Short()),
+		Bundle:  s.EnvDir(r.EnvID, "bundle"),
+		State:   s.EnvDir(r.EnvID, "state"),
+		Spec:    spec,
+		Rootfs:  root,
+		Mapping: mapping,
+	}
+	return e.runLimited(ctx, rt, c, r, o)
+}
+
+// runLimited runs a session under the limits of its environment.
+func (e *Engine) runLimited(ctx context.Context, rt backends.Runtime, c *backends.Container, r *storage.Record, o SessionOptions) (backends.Exit, error) {
+	c.Spec.Linux.Resources = nil // the control group that this process enters is what enforces them
+	if limits := (cgroup.Limits{CPUShares: r.CPUShares, MemoryBytes: r.MemoryLimitMB << 20}); limits != (cgroup.Limits{}) {
+		leave, err := cgroup.Enter(c.ID, limits)
+		var refused *cgroup.Error
+		if errors.As(err, &refused) {
+			return backends.Exit{}, failure.New(failure.Backend, err, refused.Hint)
+		}
+		if err != nil {
+			return backends.Exit{}, err
+		}
+		defer leave()
+	}
+	exit, err := rt.Run(ctx, c, o.Stdio)
+	return exit, backendFailure(err)
+}
+
+// mapping is the one id mapping of every container: none for root.
+func (e *Engine) mapping() (*userns.Mapping, error) {
+	if e.User.UID == 0 {
+		return nil, nil
+	}
+	m, err := userns.Lookup()
+	var missing *userns.MissingError
+	if errors.As(err, &missing) {
+		return nil, failure.New(failure.Backend, errors.New(missing.Problem), missing.Remedy)
+	}
+	return m, failure.New(failure.Backend, err, "karapace doctor")
+}
+
+func (e *Engine) spec(s *storage.Store, r *storage.Record, o SessionOptions) (*rspec.Spec, error) {
+	host := e.host()
+	edits := integration.Collect(host, integration.Session(!r.NetworkIsolation))
+	declared, err := e.declaredMounts(r)
+	if err != nil {
+		return nil, err
+	}
+	edits.Mounts = append(edits.Mounts, declared...)
+	who, err := e.userInside(s, r, o)
+	if err != nil {
+		return nil, err
+	}
+	env := append([]string{"KARAPACE_ENV=" + displayName(r), "CONTAINER_ID=" + displayName(r), "container=karapace"}, who.env...)
+	cwd := o.Cwd
+	if cwd == "" {
+		cwd = integration.WorkingDir(host.Cwd, edits.Mounts, who.home)
+	}
+	args := o.Args
+	if len(args) == 0 {
+		args = []string{who.shell, "-l"}
+	}
+	return ocispec.Runtime(ocispec.Session{
+		Hostname: hostname(r),
+		Process: ocispec.Process{
+			Args: args, Cwd: cwd, UID: who.uid, GID: who.gid, Groups: who.groups,
+			Env: append(env, o.Env...), Terminal: o.Terminal,
+		},
+		ImageEnv:         r.ImageEnv,
+		ManifestEnv:      pairs(r.Env),
+		Edits:            ocispec.Edits{Mounts: binds(edits.Mounts), Env: edits.Env},
+		NetworkIsolation: r.NetworkIsolation,
+		CPUShares:        r.CPUShares,
+		MemoryLimitMB:    r.MemoryLimitMB,
+	}), nil
+}
+
+func (e *Engine) host() integration.Host {
+	home, err := filepath.EvalSymlinks(e.User.Home)
+	if err != nil {
+		home = ""
+	}
+	return integration.Host{Getenv: e.Getenv, Stat: os.Stat, UID: e.User.UID, Home: home, User: e.User.Name, Cwd: e.Cwd}
+}
+
+// declaredMounts expands the manifest's mounts on this host.
+func (e *Engine) declaredMounts(r *storage.Record) ([]integration.Mount, error) {
+	var mounts []integration.Mount
+	for _, m := range r.Mounts {
+		src, err := filepath.EvalSymlinks(expand(m.Host, e.User.Home, r.ManifestDir))
+		if err != nil {
+			return nil, failure.New(failure.General, fmt.Errorf("mount %s: %w", m.Label, err),
+				fmt.Sprintf("create it, or change [mounts] %s in the manifest and rebuild", m.Label))
+		}
+		mounts = append(mounts, integration.Mount{Source: src, Target: m.Container, ReadOnly: m.ReadOnly})
+	}
+	return mounts, nil
+}
+
+func expand(host, home, manifestDir string) string {
+	switch {
+	case host == "~":
+		return home
+	case strings.HasPrefix(host, "~/"):
+		return filepath.Join(home, host[2:])
+	case filepath.IsAbs(host):
+		return host
+	default:
+		return filepath.Join(manifestDir, host)
+	}
+}
+
+func binds(mounts []integration.Mount) []rspec.Mount {
+	out := make([]rspec.Mount, 0, len(mounts))
+	for _, m := range mounts {
+		opts := []string{"rbind", "nosuid", "nodev"}
+		if m.ReadOnly {
+			opts = append(opts, "ro")
+		}
+		out = append(out, rspec.Mount{Destination: m.Target, Type: "bind", Source: m.Source, Options: opts})
+	}
+	return out
+}
+
+func pairs(vars []manifest.EnvVar) []string {
+	out := make([]string, 0, len(vars))
+	for _, v := range vars {
+		out = append(out, v.Name+"="+v.Value)
+	}
+	return out
+}
+
+func displayName(r *storage.Record) string {
+	if r.Name != "" {
+		return r.Name
+	}
+	return r.EnvID.Short()
+}
+
+// hostname is the environment's name as far as host names allow it.
+func hostname(r *storage.Record) string { return strings.ReplaceAll(displayName(r), "_", "-") }
+
+// view is the environment's root for reading single files. Layers that belong to subordinate ids cannot be read by the
+// user; the accounts in them are in the host layer too.
+func view(s *storage.Store, r *storage.Record) rootview.View {
+	return rootview.New(append([]string{s.EnvDir(r.EnvID, "upper")}, lowerDirs(s, r)...)...)
+}
+
+// backendFailure gives the errors of backends their kind and a next step.
+func backendFailure(err error) error {
+	var be *backends.Error
+	if !errors.As(err, &be) {
+		return failure.New(failure.Backend, err, "")
+	}
+	hint := be.Hint
+	if hint == "" && be.Kind == backends.NotFound {
+		hint = "if a package brings it: name that under [system] packages, then karapace lock --update and karapace rebuild"
+	}
+	return failure.New(failure.Backend, err, hint)
+}

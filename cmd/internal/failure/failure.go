@@ -1,0 +1,55 @@
+// Package failure names the ways a command can fail, once for both binaries: the kind decides the exit code, the hint
+// is the next step for the person at the prompt. The sentence itself is the error's text.
+package failure
+
+import (
+	"context"
+	"errors"
+)
+
+// Kind is a class of failure. It is part of the JSON of errors and decides the exit code.
+type Kind string
+
+// The kinds. Interrupted is a command the user stopped.
+const (
+	General     Kind = "general"
+	Manifest    Kind = "manifest"
+	Store       Kind = "store"
+	Lock        Kind = "lock"
+	Backend     Kind = "backend"
+	Remote      Kind = "remote"
+	Usage       Kind = "usage"
+	Interrupted Kind = "interrupted"
+)
+
+// Error is a failure with its kind and, mostly, a next step.
+type Error struct {
+	Kind Kind
+	Err  error
+	Hint string
+}
+
+func (e *Error) Error() string { return e.Err.Error() }
+func (e *Error) Unwrap() error { return e.Err }
+
+// New gives err a kind and a hint. An error that has a kind already keeps it; nil stays nil.
+func New(kind Kind, err error, hint string) error {
+	var have *Error
+	if err == nil || errors.As(err, &have) {
+		return err
+	}
+	return &Error{Kind: kind, Err: err, Hint: hint}
+}
+
+// Of tells the kind and the hint of any error.
+func Of(err error) (Kind, string) {
+	var e *Error
+	switch {
+	case errors.As(err, &e):
+		return e.Kind, e.Hint
+	case errors.Is(err, context.Canceled):
+		return Interrupted, ""
+	default:
+		return General, ""
+	}
+}

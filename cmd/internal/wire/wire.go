@@ -1,0 +1,99 @@
+// Package wire is what karapace and karapace-store say to each other. karapace starts karapace-store inside the user
+// namespace, writes one Request to its standard input, and reads Events from its standard output, one JSON document a
+// line, the last of which is a result or an error. Nothing else is written to that stream.
+package wire
+
+import (
+	"encoding/json"
+
+	"github.com/karapace/karapace/cmd/internal/failure"
+	"github.com/karapace/karapace/manifest"
+	"github.com/karapace/karapace/storage"
+)
+
+// Request asks for one operation; exactly one of the pointers is set.
+type Request struct {
+	Store    string  `json:"store"`
+	Rootless bool    `json:"rootless"` // inside a user namespace of Karapace's making
+	User     User    `json:"user"`
+	Build    *Build  `json:"build,omitempty"`
+	Sweep    *Sweep  `json:"sweep,omitempty"`
+	Images   *Images `json:"images,omitempty"`
+}
+
+// User is whose store it is.
+type User struct {
+	UID   int    `json:"uid"`
+	GID   int    `json:"gid"`
+	Name  string `json:"name"`
+	Home  string `json:"home"`
+	Shell string `json:"shell"`
+}
+
+// Build resolves when there is no lock, fetches, installs, and makes the environment.
+type Build struct {
+	File        string         `json:"file"` // the manifest's name in messages
+	Dir         string         `json:"dir"`  // the manifest's directory, absolute
+	Manifest    []byte         `json:"manifest"`
+	Lock        []byte         `json:"lock,omitempty"` // empty: resolve
+	LockFile    string         `json:"lock_file"`
+	Name        string         `json:"name,omitempty"`
+	LockOnly    bool           `json:"lock_only,omitempty"`
+	Offline     bool           `json:"offline,omitempty"`
+	Fresh       bool           `json:"fresh,omitempty"`    // make the layers anew, whatever the store has
+	Replaces    manifest.EnvID `json:"replaces,omitempty"` // gives up its name to the new one
+	Config      []byte         `json:"config,omitempty"`
+	ConfigFile  string         `json:"config_file,omitempty"`
+	Backend     string         `json:"backend"`      // what package managers run in
+	AptDir      string         `json:"apt_dir"`      // the host's apt configuration
+	BackendDirs []string       `json:"backend_dirs"` // where runtimes are looked for beside PATH
+}
+
+// Sweep removes what nobody needs: abandoned scratch directories.
+type Sweep struct {
+	All bool `json:"all,omitempty"` // everything the store holds
+}
+
+// Images removes base layers that no environment uses.
+type Images struct {
+	RemoveLayers []string `json:"remove_layers"`
+}
+
+// Event is one line of the answer.
+type Event struct {
+	Step     string          `json:"step,omitempty"`     // a new step of the work began
+	Transfer *Transfer       `json:"transfer,omitempty"` // how far the present one is
+	Note     string          `json:"note,omitempty"`     // something the user should know
+	Error    *Error          `json:"error,omitempty"`
+	Result   json.RawMessage `json:"result,omitempty"`
+}
+
+// Transfer is the progress of a step that moves bytes.
+type Transfer struct {
+	What  string `json:"what"`
+	Files int    `json:"files"`
+	Done  int64  `json:"done"`  // bytes
+	Total int64  `json:"total"` // bytes; 0 when unknown
+	End   bool   `json:"end,omitempty"`
+}
+
+// Error is a failure that crosses the process boundary.
+type Error struct {
+	Kind    failure.Kind `json:"kind"`
+	Message string       `json:"message"`
+	Hint    string       `json:"hint,omitempty"`
+}
+
+// BuildResult is the answer to Build.
+type BuildResult struct {
+	Lock    []byte          `json:"lock"` // canonical text
+	Record  *storage.Record `json:"record,omitempty"`
+	Created bool            `json:"created"` // false: the environment was there
+	Timings []Timing        `json:"timings"`
+}
+
+// Timing tells where the time went.
+type Timing struct {
+	Step   string `json:"step"`
+	Millis int64  `json:"ms"`
+}

@@ -1,0 +1,208 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"os"
+	"os/signal"
+	"os/user"
+	"path/filepath"
+	"strconv"
+	"syscall"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/karapace/karapace/cmd/internal/engine"
+	"github.com/karapace/karapace/cmd/internal/failure"
+)
+
+// program is one run of the command line.
+type program struct {
+	ctx                   context.Context
+	stdin, stdout, stderr *os.File
+	line                  *commandLine
+	engine                *engine.Engine
+	json, quiet, verbose  bool
+}
+
+// run is the whole program but for os.Exit.
+func run(ctx context.Context, argv []string, stdin, stdout, stderr *os.File) int {
+	p := &program{ctx: ctx, stdin: stdin, stdout: stdout, stderr: stderr}
+	app := p.app()
+	err := p.start(app, argv)
+	report(stderr, err, p.json)
+	return exitCode(err)
+}
+
+func (p *program) start(app *cli.App, argv []string) error {
+	p.json = wantsJSON(argv)
+	line, err := arrange(app, argv)
+	if err != nil {
+		return usage(err)
+	}
+	p.line = line
+	return app.RunContext(p.ctx, line.args)
+}
+
+// wantsJSON looks for --json before the command line is understood, so that errors in it are JSON too.
+func wantsJSON(argv []string) bool {
+	for _, a := range argv[1:] {
+		if a == "--" {
+			return false
+		}
+		if a == "--json" || a == "-json" {
+			return true
+		}
+	}
+	return false
+}
+
+func (p *program) app() *cli.App {
+	return &cli.App{
+		Name:            "karapace",
+		Usage:           "development environments that are certain",
+		Version:         version,
+		HideVersion:     true,
+		HideHelpCommand: true,
+		Writer:          p.stdout,
+		ErrWriter:       p.stderr,
+		ExitErrHandler:  func(*cli.Context, error) {}, // the default would exit here and skip every defer
+		OnUsageError:    func(_ *cli.Context, err error, _ bool) error { return usage(err) },
+		Before:          p.before,
+		Action:          p.bare,
+		Flags: []cli.Flag{
+			&cli.StringFlag{Name: "store", Usage: "directory of the store", EnvVars: []string{"KARAPACE_STORE"}, TakesFile: true},
+			&cli.BoolFlag{Name: "json", Usage: "print one JSON document"},
+			&cli.BoolFlag{Name: "verbose", Aliases: []string{"v"}, Usage: "tell more"},
+			&cli.BoolFlag{Name: "trace", Usage: "tell all (KARAPACE_LOG)"},
+			&cli.BoolFlag{Name: "quiet", Usage: "tell results and errors only"},
+			&cli.StringFlag{Name: "color", Usage: "auto, always or never", Value: "auto"},
+			&cli.BoolFlag{Name: "version", Usage: "print the version", DisableDefaultText: true},
+		},
+		Commands: p.commands(),
+	}
+}
+
+// commands is the list of all commands, in the order help shows them.
+func (p *program) commands() []*cli.Command {
+	all := []*cli.Command{
+		p.newCommand(), p.lockCommand(), p.buildCommand(), p.rebuildCommand(), p.quickCommand(),
+		p.enterCommand(), p.execCommand(), p.runCommand(), p.stopCommand(),
+		p.listCommand(), p.inspectCommand(), p.renameCommand(), p.destroyCommand(),
+		p.imagesCommand(), p.backendsCommand(), p.doctorCommand(),
+	}
+	for _, c := range all {
+		c.HideHelpCommand = true
+		c.OnUsageError = func(_ *cli.Context, err error, _ bool) error { return usage(err) }
+	}
+	return all
+}
+
+// working is for commands that work on the store: an interrupt ends their work instead of this program. It costs threads,
+// which is why the others go without.
+func (p *program) working(action cli.ActionFunc) cli.ActionFunc {
+	return func(c *cli.Context) error {
+		ctx, stop := signal.NotifyContext(p.ctx, syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)
+		defer stop()
+		p.ctx = ctx
+		return action(c)
+	}
+}
+
+func usage(err error) error { return failure.New(failure.Usage, err, "") }
+
+// bare is karapace without a command.
+func (p *program) bare(c *cli.Context) error {
+	if c.Bool("version") {
+		_, err := p.stdout.WriteString("karapace " + version + "\n")
+		return err
+	}
+	return cli.ShowAppHelp(c)
+}
+
+// before prepares what the commands need, from the global flags.
+func (p *program) before(c *cli.Context) error {
+	p.json, p.quiet, p.verbose = c.Bool("json"), c.Bool("quiet"), c.Bool("verbose") || c.Bool("trace") || os.Getenv("KARAPACE_LOG") != ""
+	switch c.String("color") {
+	case "auto", "always", "never":
+	default:
+		return usage(errors.New("--color is auto, always or never"))
+	}
+	if c.Bool("version") || p.line.command == nil {
+		return nil
+	}
+	e, err := newEngine(c.String("store"))
+	if err != nil {
+		return err
+	}
+	e.Progress = p.progress()
+	p.engine = e
+	return nil
+}
+
+// newEngine gathers the surroundings; the engine itself reads none of them.
+func newEngine(store string) (*engine.Engine, error) {
+	cwd, err := os.Getwd()
+	if err != nil {
+		return nil, failure.New(failure.General, err, "go to a directory that exists")
+	}
+	who := currentUser()
+	config := os.Getenv("XDG_CONFIG_HOME")
+	if config == "" {
+		config = filepath.Join(who.Home, ".config")
+	}
+	if store == "" {
+		store = defaultStore(who)
+	}
+	if store, err = filepath.Abs(store); err != nil {
+		return nil, failure.New(failure.General, err, "")
+	}
+	return &engine.Engine{
+		StoreRoot:    store,
+		StoreProgram: storeProgram(),
+		User:         who,
+		Getenv:       os.Getenv,
+		Cwd:          cwd,
+		ConfigFile:   filepath.Join(config, "karapace", "config.toml"),
+		AptDir:       "/etc/apt",
+		BackendDirs:  filepath.SplitList(os.Getenv("KARAPACE_BACKEND_PATH")),
+	}, nil
+}
+
+func currentUser() engine.User {
+	who := engine.User{UID: os.Getuid(), GID: os.Getgid(), Home: os.Getenv("HOME"), Shell: os.Getenv("SHELL"), Name: os.Getenv("USER")}
+	if u, err := user.LookupId(strconv.Itoa(who.UID)); err == nil {
+		who.Name = u.Username
+		if who.Home == "" {
+			who.Home = u.HomeDir
+		}
+	}
+	if who.Home == "" {
+		who.Home = "/"
+	}
+	return who
+}
+
+func defaultStore(who engine.User) string {
+	if who.UID == 0 {
+		return "/var/lib/karapace"
+	}
+	data := os.Getenv("XDG_DATA_HOME")
+	if !filepath.IsAbs(data) {
+		data = filepath.Join(who.Home, ".local", "share")
+	}
+	return filepath.Join(data, "karapace")
+}
+
+// storeProgram is karapace-store beside this program, or in ../libexec.
+func storeProgram() string {
+	self, err := os.Executable()
+	if err != nil {
+		return "karapace-store"
+	}
+	beside := filepath.Join(filepath.Dir(self), "karapace-store")
+	if _, err := os.Stat(beside); err == nil {
+		return beside
+	}
+	return filepath.Join(filepath.Dir(self), "..", "libexec", "karapace-store")
+}

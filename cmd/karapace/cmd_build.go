@@ -1,0 +1,205 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/karapace/karapace/cmd/internal/engine"
+	"github.com/karapace/karapace/cmd/internal/failure"
+	"github.com/karapace/karapace/manifest"
+	"github.com/karapace/karapace/storage"
+)
+
+func (p *program) newCommand() *cli.Command {
+	return &cli.Command{
+		Name: "new", Usage: "write a manifest", ArgsUsage: "NAME",
+		Flags: []cli.Flag{
+			&cli.StringFlag{Name: "template", Aliases: []string{"t"}, Usage: "start from this template", Value: "minimal"},
+			&cli.BoolFlag{Name: "force", Aliases: []string{"f"}, Usage: "replace a manifest that is there"},
+		},
+		Action: p.writeNew,
+	}
+}
+
+func (p *program) writeNew(c *cli.Context) error {
+	name, err := p.argument(c, "NAME")
+	if err != nil {
+		return err
+	}
+	if !manifest.ValidName(name) {
+		return usage(fmt.Errorf("the name %q cannot be used: letters, digits, - and _, at most 64", name))
+	}
+	text, err := manifest.Template(c.String("template"))
+	if err != nil {
+		return usage(err)
+	}
+	file := "karapace.toml"
+	if _, err := os.Lstat(file); err == nil && !c.Bool("force") {
+		return failure.New(failure.Manifest, fmt.Errorf("%s is there already", file), "karapace new --force "+name)
+	}
+	if err := storage.WriteFile(file, []byte(text), 0o644); err != nil {
+		return failure.New(failure.General, err, "")
+	}
+	if p.json {
+		path, _ := filepath.Abs(file)
+		return p.document(map[string]string{"manifest": path, "template": c.String("template")})
+	}
+	p.say("wrote %s; next: karapace build --name %s && karapace enter %s", file, name, name)
+	return nil
+}
+
+func (p *program) lockCommand() *cli.Command {
+	return &cli.Command{
+		Name: "lock", Usage: "resolve a manifest and write its lock", ArgsUsage: "[MANIFEST]",
+		Flags: []cli.Flag{
+			&cli.BoolFlag{Name: "update", Aliases: []string{"u"}, Usage: "resolve anew"},
+			&cli.BoolFlag{Name: "check", Usage: "only tell whether the lock satisfies the manifest"},
+			&cli.BoolFlag{Name: "offline", Usage: "touch no network"},
+		},
+		Action: p.working(p.lock),
+	}
+}
+
+func (p *program) lock(c *cli.Context) error {
+	file, err := p.optional(c, "MANIFEST")
+	if err != nil {
+		return err
+	}
+	res, err := p.engine.Lock(p.ctx, engine.LockOptions{Manifest: file, Update: c.Bool("update"), Check: c.Bool("check"), Offline: c.Bool("offline")})
+	if err != nil {
+		return err
+	}
+	if p.json {
+		return p.document(lockDocument(res))
+	}
+	rows := [][]string{}
+	for _, ch := range res.Changes {
+		rows = append(rows, []string{ch.Name, ch.Arch, dash(ch.Old), dash(ch.New)})
+	}
+	if len(rows) > 0 && !p.quiet && c.Bool("update") {
+		if err := p.table(append([][]string{{"PACKAGE", "ARCH", "OLD", "NEW"}}, rows...)); err != nil {
+			return err
+		}
+	}
+	state := "satisfies the manifest"
+	if res.Written {
+		state = "written"
+	}
+	p.say("%s: %s, %d packages, environment %s", p.relative(res.File), state, len(res.Lock.BasePackages)+len(res.Lock.Packages), res.Lock.ID().Short())
+	return nil
+}
+
+func lockDocument(res *engine.LockResult) any {
+	type change struct {
+		Name string `json:"name"`
+		Arch string `json:"arch"`
+		Old  string `json:"old"`
+		New  string `json:"new"`
+	}
+	changes := []change{}
+	for _, ch := range res.Changes {
+		changes = append(changes, change{ch.Name, ch.Arch, ch.Old, ch.New})
+	}
+	return map[string]any{
+		"lock": res.File, "env_id": res.Lock.ID(), "short_id": res.Lock.ID().Short(), "written": res.Written, "changes": changes,
+	}
+}
+
+func buildFlags() []cli.Flag {
+	return []cli.Flag{
+		&cli.StringFlag{Name: "name", Aliases: []string{"n"}, Usage: "name the environment"},
+		&cli.BoolFlag{Name: "locked", Usage: "a lock must exist, and is left as it is"},
+		&cli.BoolFlag{Name: "offline", Usage: "touch no network: everything from the vault"},
+		&cli.BoolFlag{Name: "require-pinned-image", Usage: "refuse a base image that can change"},
+	}
+}
+
+func buildOptions(c *cli.Context, file string) engine.BuildOptions {
+	return engine.BuildOptions{
+		Manifest: file, Name: c.String("name"), Locked: c.Bool("locked"), Offline: c.Bool("offline"), RequirePinned: c.Bool("require-pinned-image"),
+	}
+}
+
+func (p *program) buildCommand() *cli.Command {
+	return &cli.Command{
+		Name: "build", Usage: "make the environment of a manifest", ArgsUsage: "[MANIFEST]", Flags: buildFlags(),
+		Action: p.working(func(c *cli.Context) error {
+			file, err := p.optional(c, "MANIFEST")
+			if err != nil {
+				return err
+			}
+			return p.built(p.engine.Build(p.ctx, buildOptions(c, file)))
+		}),
+	}
+}
+
+func (p *program) rebuildCommand() *cli.Command {
+	return &cli.Command{
+		Name: "rebuild", Usage: "make an environment anew; the old one goes only when the new one stands", ArgsUsage: "[MANIFEST]", Flags: buildFlags(),
+		Action: p.working(func(c *cli.Context) error {
+			file, err := p.optional(c, "MANIFEST")
+			if err != nil {
+				return err
+			}
+			return p.built(p.engine.Rebuild(p.ctx, buildOptions(c, file)))
+		}),
+	}
+}
+
+func (p *program) built(res *engine.BuildResult, err error) error {
+	if err != nil {
+		return err
+	}
+	if p.verbose && !p.quiet && !p.json {
+		for _, t := range res.Timings {
+			fmt.Fprintf(p.stderr, "%8s ms  %s\n", strconv.FormatInt(t.Millis, 10), t.Step)
+		}
+	}
+	if err := p.describe(p.engine.Describe(res.Record)); err != nil {
+		return err
+	}
+	if res.LockWritten {
+		p.say("wrote %s", p.relative(res.LockFile))
+	}
+	return nil
+}
+
+// relative shows a path below the working directory without it.
+func (p *program) relative(path string) string {
+	if rel, err := filepath.Rel(p.engine.Cwd, path); err == nil && filepath.IsLocal(rel) {
+		return rel
+	}
+	return path
+}
+
+// argument is the one argument of a command.
+func (p *program) argument(c *cli.Context, what string) (string, error) {
+	if c.NArg() == 0 {
+		return "", usage(fmt.Errorf("karapace %s needs %s", c.Command.Name, what))
+	}
+	return p.optional(c, what)
+}
+
+// optional is the one argument that a command may have.
+func (p *program) optional(c *cli.Context, what string) (string, error) {
+	if c.NArg() > 1 {
+		return "", usage(fmt.Errorf("karapace %s takes one %s, not %d", c.Command.Name, what, c.NArg()))
+	}
+	if p.line.dashes && len(p.line.after) > 0 && !takesCommand(c) {
+		return "", usage(errors.New("karapace " + c.Command.Name + " takes no command behind --"))
+	}
+	return c.Args().First(), nil
+}
+
+func takesCommand(c *cli.Context) bool {
+	switch c.Command.Name {
+	case "enter", "exec", "run", "quick":
+		return true
+	}
+	return false
+}

@@ -1,0 +1,175 @@
+package main
+
+import (
+	"debug/buildinfo"
+	"go/parser"
+	"go/token"
+	"io/fs"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+)
+
+const modulePath = "github.com/karapace/karapace/"
+
+// mayImport is who may import whom inside the project; a test may import more, a package may not. Directions point down.
+var mayImport = map[string][]string{
+	"manifest":                {},
+	"manifest/distro":         {"manifest", "manifest/distro/aptrepo"},
+	"manifest/distro/aptrepo": {"manifest"},
+	"ocispec":                 {},
+	"bundle":                  {},
+	"integration":             {},
+	"storage":                 {"manifest"},
+	"storage/rootview":        {},
+	"storage/fstree":          {},
+	"storage/fetch":           {"manifest/distro", "storage"},
+	"storage/layers":          {"storage", "storage/fstree"},
+	"storage/images":          {"manifest", "manifest/distro", "manifest/distro/aptrepo", "storage/fstree"},
+	"backends":                {"backends/userns", "backends/internal/..."},
+	"backends/internal":       {"backends", "backends/userns", "backends/internal/..."},
+	"backends/userns":         {"backends/internal/..."},
+	"backends/namespace":      {"backends", "backends/userns", "backends/internal/..."},
+	"backends/oci":            {"backends", "backends/userns", "backends/internal/..."},
+	"backends/backendtest":    {"backends", "backends/userns", "backends/internal/..."},
+	"backends/cgroup":         {},
+	"cmd/internal/failure":    {},
+	"cmd/internal/wire":       {"cmd/internal/failure", "manifest", "storage"},
+	"cmd/internal/engine": {"cmd/internal/failure", "cmd/internal/wire", "manifest", "ocispec", "bundle", "integration", "storage", "storage/rootview",
+		"backends", "backends/cgroup", "backends/userns", "backends/namespace", "backends/oci"},
+	"cmd/internal/builder": {"cmd/internal/failure", "cmd/internal/wire", "manifest", "manifest/distro", "manifest/distro/aptrepo", "ocispec", "bundle", "storage", "storage/rootview",
+		"storage/fetch", "storage/fstree", "storage/layers", "storage/images", "backends", "backends/namespace"},
+	"cmd/karapace":       {"cmd/internal/failure", "cmd/internal/engine", "manifest", "bundle", "storage", "backends"},
+	"cmd/karapace-store": {"cmd/internal/builder", "cmd/internal/failure", "cmd/internal/wire"},
+}
+
+// confined is where third parties may be imported; one that is not here may be imported nowhere.
+var confined = map[string][]string{
+	"github.com/pelletier/go-toml/v2":                  {"manifest"},
+	"github.com/containers/storage":                    {"storage/layers"},
+	"github.com/urfave/cli/v2":                         {"cmd/karapace"},
+	"github.com/opencontainers/runtime-spec/specs-go":  {"ocispec", "bundle", "backends", "cmd/internal/engine", "cmd/internal/builder"},
+	"github.com/opencontainers/image-spec/specs-go":    {"storage/layers", "storage/images", "cmd/internal/builder"},
+	"github.com/opencontainers/image-spec/specs-go/v1": {"storage/layers", "storage/images", "cmd/internal/builder"},
+	"github.com/opencontainers/go-digest":              {"manifest", "storage", "cmd/internal"},
+	"github.com/ProtonMail/go-crypto":                  {"manifest/distro/aptrepo"},
+	"github.com/klauspost/compress":                    {"storage/fstree", "manifest/distro/aptrepo"},
+	"github.com/ulikunitz/xz":                          {"storage/fstree", "manifest/distro/aptrepo"},
+	"golang.org/x/sys/unix":                            {"storage", "backends", "cmd/internal", "cmd/karapace", "cmd/karapace-store"},
+	"golang.org/x/sync":                                {"storage", "manifest/distro", "cmd/internal/builder"},
+}
+
+// linked are the only modules that the karapace binary may hold: each one is paid for at every start.
+var linked = []string{
+	"github.com/opencontainers/go-digest", "github.com/opencontainers/runtime-spec", "github.com/pelletier/go-toml/v2", "github.com/urfave/cli/v2", "github.com/xrash/smetrics", "golang.org/x/sys",
+}
+
+// Imports point in the directions of the architecture, and third parties stay where they are wrapped.
+func TestImports(t *testing.T) {
+	root := filepath.Join("..", "..")
+	seen := map[string]bool{}
+	err := filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		if d.IsDir() && (strings.HasPrefix(d.Name(), ".") && path != root || d.Name() == "testdata" || d.Name() == "hack") {
+			return filepath.SkipDir
+		}
+		if !strings.HasSuffix(path, ".go") || strings.HasSuffix(path, "_test.go") {
+			return nil
+		}
+		rel, err := filepath.Rel(root, filepath.Dir(path))
+		if err != nil {
+			return err
+		}
+		seen[rel] = true
+		f, err := parser.ParseFile(token.NewFileSet(), path, nil, parser.ImportsOnly)
+		if err != nil {
+			return err
+		}
+		for _, spec := range f.Imports {
+			name, err := strconv.Unquote(spec.Path.Value)
+			if err != nil {
+				return err
+			}
+			if complaint := judge(filepath.ToSlash(rel), name); complaint != "" {
+				t.Errorf("%s: %s", path, complaint)
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(seen) < 10 {
+		t.Fatalf("only %d packages found", len(seen))
+	}
+}
+
+func judge(pkg, imported string) string {
+	if own, ok := strings.CutPrefix(imported, modulePath); ok {
+		allowed, known := rule(pkg)
+		switch {
+		case !known:
+			return "the package is not in the table of the architecture"
+		case within(own, allowed), strings.HasPrefix(own, pkg+"/internal"), strings.HasPrefix(pkg, own+"/internal"):
+			return ""
+		}
+		return "may not import " + own
+	}
+	if !strings.Contains(strings.SplitN(imported, "/", 2)[0], ".") {
+		return ""
+	}
+	for module, places := range confined {
+		if imported == module || strings.HasPrefix(imported, module+"/") {
+			if under(pkg, places) {
+				return ""
+			}
+			return "may not import " + imported
+		}
+	}
+	return imported + " is not in the table of third parties"
+}
+
+// rule finds the entry of a package, or of the nearest one above it for packages below internal.
+func rule(pkg string) ([]string, bool) {
+	for p := pkg; p != "."; p = filepath.Dir(p) {
+		if allowed, ok := mayImport[p]; ok {
+			return allowed, true
+		}
+	}
+	return nil, false
+}
+
+func within(own string, allowed []string) bool {
+	for _, a := range allowed {
+		if prefix, all := strings.CutSuffix(a, "..."); own == a || all && strings.HasPrefix(own, prefix) {
+			return true
+		}
+	}
+	return false
+}
+
+func under(pkg string, places []string) bool {
+	for _, p := range places {
+		if pkg == p || strings.HasPrefix(pkg, p+"/") {
+			return true
+		}
+	}
+	return false
+}
+
+// The binary on the way of every command links nothing heavy.
+func TestLinked(t *testing.T) {
+	info, err := buildinfo.ReadFile(filepath.Join(binaries, "karapace"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, m := range info.Deps {
+		if !slices.Contains(linked, m.Path) {
+			t.Errorf("karapace links %s, which every start pays for", m.Path)
+		}
+	}
+}

@@ -1,0 +1,12 @@
+// Command karapace gives development environments that are certain: see README.md and docs/cli.md.
+package main
+
+import (
+	"context"
+	"os"
+)
+
+// version is set by the linker from the tag.
+var version = "0.0.0-dev"
+
+func main() { os.Exit(run(context.Background(), os.Args, os.Stdin, os.Stdout, os.Stderr)) }

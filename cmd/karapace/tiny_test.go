@@ -1,0 +1,86 @@
+package main
+
+import (
+	"archive/tar"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"strings"
+	"time"
+)
+
+// tinyEpoch is the time of everything in the tiny root file system.
+var tinyEpoch = time.Unix(1700000000, 0)
+
+// writeTiny makes a root file system of the machine's static busybox.
+func writeTiny(file string) error {
+	busybox, err := exec.LookPath("busybox")
+	if err != nil {
+		return fmt.Errorf("the tests need busybox-static: %w", err)
+	}
+	applets, err := exec.Command(busybox, "--list").Output()
+	if err != nil {
+		return err
+	}
+	f, err := os.Create(file)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	tw := tar.NewWriter(f)
+	for _, d := range []string{"bin", "dev", "etc", "home", "proc", "root", "run", "sys", "tmp", "usr", "usr/bin", "var"} {
+		mode := int64(0o755)
+		if d == "tmp" {
+			mode = 0o1777
+		}
+		if err := tw.WriteHeader(&tar.Header{Typeflag: tar.TypeDir, Name: d + "/", Mode: mode, ModTime: tinyEpoch}); err != nil {
+			return err
+		}
+	}
+	for name, text := range map[string]string{
+		"etc/passwd":     "root:x:0:0:root:/root:/bin/sh\nservice:x:42:42:service:/var:/bin/false\n",
+		"etc/group":      "root:x:0:\ntty:x:5:\nservice:x:42:\nextra:x:43:service\n",
+		"etc/os-release": "ID=tiny\nNAME=tiny\n",
+	} {
+		if err := regular(tw, name, 0o644, int64(len(text)), strings.NewReader(text)); err != nil {
+			return err
+		}
+	}
+	if err := addFile(tw, "bin/busybox", busybox); err != nil {
+		return err
+	}
+	for name := range strings.FieldsSeq(string(applets)) {
+		if name == "busybox" {
+			continue
+		}
+		if err := tw.WriteHeader(&tar.Header{Typeflag: tar.TypeSymlink, Name: "bin/" + name, Linkname: "busybox", Mode: 0o777, ModTime: tinyEpoch}); err != nil {
+			return err
+		}
+	}
+	if err := tw.Close(); err != nil {
+		return err
+	}
+	return f.Close()
+}
+
+func addFile(tw *tar.Writer, name, path string) error {
+	f, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return err
+	}
+	return regular(tw, name, 0o755, info.Size(), f)
+}
+
+func regular(tw *tar.Writer, name string, mode, size int64, r io.Reader) error {
+	if err := tw.WriteHeader(&tar.Header{Typeflag: tar.TypeReg, Name: name, Mode: mode, Size: size, ModTime: tinyEpoch}); err != nil {
+		return err
+	}
+	_, err := io.Copy(tw, r)
+	return err
+}
