@@ -7,7 +7,8 @@ import (
 
 	"github.com/klauspost/compress/gzip"
 	"github.com/klauspost/compress/zstd"
-	"github.com/ulikunitz/xz"
+
+	"github.com/karapace/karapace/storage/fstree/xz"
 )
 
 // magicSize is how many first bytes tell the compression.
@@ -34,11 +35,7 @@ func decompressor(magic []byte, r io.Reader) (io.ReadCloser, error) {
 		}
 		return &named{"zstd", z, func() error { z.Close(); return nil }}, nil
 	case bytes.HasPrefix(magic, []byte{0xfd, '7', 'z', 'X', 'Z', 0}):
-		z, err := xz.NewReader(r)
-		if err != nil {
-			return nil, fmt.Errorf("decompress xz: %w", err)
-		}
-		return &named{"xz", z, func() error { return nil }}, nil
+		return &named{"xz", xz.NewReader(r, 2), func() error { return nil }}, nil
 	}
 	for format, start := range map[string]string{"bzip2": "BZh", "lzma": "\x5d\x00\x00", "squashfs": "hsqs", "zip": "PK\x03\x04"} {
 		if bytes.HasPrefix(magic, []byte(start)) {
