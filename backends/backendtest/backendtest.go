@@ -6,6 +6,7 @@
 package backendtest
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -74,6 +75,10 @@ func Run(t *testing.T, f Factory, name string, opts Options) {
 		t.Errorf("Name() is %q, want %q", rt.Name(), name)
 	}
 	s := &suite{rt: rt, opts: opts, lower: lowerDir(t)}
+	var missing *backends.Error
+	if r := s.newBox(t).run("exit", "0"); errors.As(r.err, &missing) && missing.Kind == backends.Prerequisite {
+		t.Skipf("%v: %s", missing, missing.Hint)
+	}
 	for _, c := range cases() {
 		if c.isolated && !opts.Isolated {
 			continue

@@ -24,8 +24,8 @@ func (b *builder) parseDevices() error {
 	for _, name := range [...]string{"null", "zero", "full", "random", "urandom", "tty"} {
 		b.devices = append(b.devices, device{path: "/dev/" + name})
 	}
-	for i := range b.c.Spec.Linux.Devices {
-		d := &b.c.Spec.Linux.Devices[i]
+	for i := range b.plan.Spec.Linux.Devices {
+		d := &b.plan.Spec.Linux.Devices[i]
 		if !path.IsAbs(d.Path) || strings.HasSuffix(d.Path, "/") {
 			return fmt.Errorf("device %q is not an absolute path", d.Path)
 		}

@@ -68,10 +68,7 @@ func propagationOf(option string) uint64 {
 
 // parse turns a mount of the spec (config.md, Mounts) into ours.
 func (b *builder) parse(m *rspec.Mount) (*mount, error) {
-	switch {
-	case !filepath.IsAbs(m.Destination):
-		return nil, invalid("the destination is not absolute")
-	case len(m.UIDMappings)+len(m.GIDMappings) > 0:
+	if len(m.UIDMappings)+len(m.GIDMappings) > 0 {
 		return nil, invalid("id-mapped mounts are not supported")
 	}
 	out := &mount{target: m.Destination, fstype: m.Type, source: m.Source}
@@ -107,11 +104,11 @@ func invalid(text string) error {
 func (b *builder) substitute(m *mount) error {
 	switch {
 	case m.bind:
-	case m.fstype == "sysfs" && !b.initial && b.flags&unix.CLONE_NEWNET == 0:
+	case m.fstype == "sysfs" && !b.initial && b.plan.Flags&unix.CLONE_NEWNET == 0:
 		m.bindHost("/sys")
 	case m.fstype == "cgroup" || m.fstype == "cgroup2":
 		m.fstype = "cgroup2"
-		if !unified() || b.flags&unix.CLONE_NEWCGROUP == 0 {
+		if !unified() || b.plan.Flags&unix.CLONE_NEWCGROUP == 0 {
 			m.bindHost("/sys/fs/cgroup")
 			m.attr.Attr_set |= unix.MOUNT_ATTR_RDONLY
 		}
@@ -120,7 +117,7 @@ func (b *builder) substitute(m *mount) error {
 		return nil
 	}
 	if !filepath.IsAbs(m.source) {
-		m.source = filepath.Join(b.c.Bundle, m.source)
+		m.source = filepath.Join(b.plan.Bundle, m.source)
 	}
 	var st unix.Stat_t
 	if err := unix.Stat(m.source, &st); err != nil {
@@ -174,7 +171,7 @@ func (b *builder) mount(m *mount) {
 	}
 	target := nsproc.Target(b.Program, b.root, m.target, !m.file)
 	b.attach("mount "+m.target, m.fd, target)
-	if m.fstype == "mqueue" && b.c.Mapping != nil {
+	if m.fstype == "mqueue" && b.plan.Mapping != nil {
 		// Its root was made with the namespace, before anybody was root in it.
 		_, fd := nsproc.Lookup(b.Program, "open "+m.target, b.root, strings.TrimPrefix(m.target, "/"), unix.O_PATH)
 		b.Call("chown "+m.target, unix.SYS_FCHOWNAT, rawproc.R(fd), rawproc.Str(""), rawproc.Int(0), rawproc.Int(0), rawproc.Int(unix.AT_EMPTY_PATH))

@@ -13,8 +13,6 @@ package namespace
 
 import (
 	"context"
-	"errors"
-	"runtime"
 
 	"golang.org/x/sys/unix"
 
@@ -37,57 +35,13 @@ func (*Runtime) Name() string { return Name }
 
 // Run implements backends.Runtime.
 func (r *Runtime) Run(ctx context.Context, c *backends.Container, io backends.Stdio) (backends.Exit, error) {
-	// A command dies with the thread that made it.
-	runtime.LockOSThread()
-	defer runtime.UnlockOSThread()
-	p, err := compile(c)
-	if err != nil {
-		return backends.Exit{}, &backends.Error{Kind: backends.Invalid, Op: "read the spec", Err: err}
-	}
-	for {
-		exit, err := p.run(ctx, io)
-		if !errors.Is(err, errEnded) {
-			return exit, nsproc.Explain("run in the environment", err)
-		}
-	}
-}
-
-// errEnded says that the container ended while it was being joined.
-var errEnded = errors.New("the container has just ended")
-
-func (p *plan) run(ctx context.Context, io backends.Stdio) (backends.Exit, error) {
-	lock, err := envlock.Acquire(ctx, p.c.State)
+	p, err := nsproc.NewPlan(c)
 	if err != nil {
 		return backends.Exit{}, err
 	}
-	defer lock.Close()
-	if lock.Starting {
-		first, err := p.start(lock)
-		if err != nil {
-			return backends.Exit{}, nsproc.Explain("start the environment", err)
-		}
-		defer first.Release()
-		if err := lock.Ready(); err != nil {
-			return backends.Exit{}, err
-		}
-		if err := first.Go(); err != nil {
-			return backends.Exit{}, err
-		}
-	} else if lock.Backend != Name {
-		return backends.Exit{}, nsproc.OtherBackend(lock.Backend)
-	}
-	return p.session(ctx, lock, io)
-}
-
-func (p *plan) session(ctx context.Context, lock *envlock.Session, io backends.Stdio) (backends.Exit, error) {
-	s := &nsproc.Session{
-		Pidfd: lock.Pidfd, UserNS: p.c.Mapping != nil, Flags: p.flags, Process: p.c.Spec.Process, Filter: p.filter, FilterFlags: p.filterFlags,
-	}
-	exit, err := nsproc.RunSession(ctx, s, io)
-	if (errors.Is(err, unix.ESRCH) || errors.Is(err, unix.ENOMEM)) && envlock.Dead(lock.Pidfd) {
-		return exit, errEnded
-	}
-	return exit, err
+	return nsproc.Run(ctx, Name, p, io, func(ctx context.Context, lock *envlock.Session) (*nsproc.Process, error) {
+		return start(ctx, p, lock)
+	})
 }
 
 // State implements backends.Runtime.

@@ -1,6 +1,7 @@
 package namespace
 
 import (
+	"context"
 	"fmt"
 	"path/filepath"
 	"strings"
@@ -14,55 +15,38 @@ import (
 )
 
 // start makes the container's first process.
-func (p *plan) start(lock *envlock.Session) (*nsproc.Process, error) {
-	exe, err := pid1.File(p.c.State)
-	if err != nil {
-		return nil, err
-	}
-	if exe, err = rawproc.High(exe); err != nil {
-		return nil, err
-	}
-	defer unix.Close(exe)
-	p.initial = p.c.Mapping == nil && nsproc.InitialUserNS()
-	b, err := p.build()
+func start(ctx context.Context, p *nsproc.Plan, lock *envlock.Session) (*nsproc.Process, error) {
+	b, err := build(p)
 	if err != nil {
 		return nil, err
 	}
 	first := &nsproc.First{
-		Backend: Name, Session: lock, Mapping: p.c.Mapping, Flags: p.flags, Keep: []int{exe},
-		Early: b.early, Late: b.late,
-		Last: func(prog *rawproc.Program, lock, sessions, control int) {
-			becomeInit(prog, exe, lock, sessions, control)
-		},
+		Backend: Name, Session: lock, State: p.State, Mapping: p.Mapping, Flags: p.Flags,
+		Early: b.early, Late: b.late, Last: becomeInit,
 	}
-	return first.Start()
+	return first.Start(ctx)
 }
 
 // becomeInit executes the program of package pid1.
-func becomeInit(p *rawproc.Program, exe, lock, sessions, control int) {
+func becomeInit(p *rawproc.Program, exe int) {
 	nsproc.DropCaps(p)
-	for _, fd := range [...][2]int{{lock, pid1.LockFD}, {sessions, pid1.SessionsFD}, {control, pid1.ControlFD}} {
-		p.Call("keep descriptor", unix.SYS_DUP3, rawproc.Int(fd[0]), rawproc.Int(fd[1]), rawproc.Int(0))
-	}
-	p.Call("close descriptor", unix.SYS_CLOSE, rawproc.Int(lock))
-	nsproc.HoldLock(p, pid1.LockFD)
 	p.Call("become init", unix.SYS_EXECVEAT, rawproc.Int(exe), rawproc.Str(""), rawproc.Strs([]string{pid1.Name}), rawproc.Strs(nil), rawproc.Int(unix.AT_EMPTY_PATH))
 }
 
 // build prepares everything that can fail before there is a process.
-func (p *plan) build() (*builder, error) {
-	b := &builder{plan: p}
+func build(p *nsproc.Plan) (*builder, error) {
+	b := &builder{plan: p, initial: p.Initial()}
 	var err error
-	if b.rootfs, err = nsproc.NewRoot(&p.c.Rootfs, p.initial); err != nil {
+	if b.rootfs, err = nsproc.NewRoot(&p.Rootfs, b.initial); err != nil {
 		return nil, err
 	}
-	for i := range p.c.Spec.Mounts {
-		m, err := b.parse(&p.c.Spec.Mounts[i])
+	for i := range p.Spec.Mounts {
+		m, err := b.parse(&p.Spec.Mounts[i])
 		if err == nil {
 			err = b.substitute(m)
 		}
 		if err != nil {
-			return nil, fmt.Errorf("mount %s: %w", p.c.Spec.Mounts[i].Destination, err)
+			return nil, fmt.Errorf("mount %s: %w", p.Spec.Mounts[i].Destination, err)
 		}
 		b.mounts = append(b.mounts, m)
 	}
@@ -71,7 +55,8 @@ func (p *plan) build() (*builder, error) {
 
 // builder appends the ops that make the root file system.
 type builder struct {
-	*plan
+	plan    *nsproc.Plan
+	initial bool // in the initial user namespace
 	*rawproc.Program
 	rootfs  *nsproc.Root
 	mounts  []*mount
@@ -91,8 +76,8 @@ func (b *builder) early(p *rawproc.Program) {
 	}
 	p.Call("make mounts private", unix.SYS_MOUNT, rawproc.Int(0), rawproc.Str("/"), rawproc.Int(0), rawproc.Int(unix.MS_REC|propagation), rawproc.Int(0))
 	b.names()
-	if b.flags&unix.CLONE_NEWNET != 0 {
-		b.loopback()
+	if b.plan.Flags&unix.CLONE_NEWNET != 0 {
+		nsproc.Loopback(p)
 	}
 	for _, m := range b.mounts {
 		if m.bind {
@@ -109,8 +94,8 @@ func (b *builder) names() {
 		what, name string
 		nr         uintptr
 	}{
-		{"set hostname", b.c.Spec.Hostname, unix.SYS_SETHOSTNAME},
-		{"set domainname", b.c.Spec.Domainname, unix.SYS_SETDOMAINNAME},
+		{"set hostname", b.plan.Spec.Hostname, unix.SYS_SETHOSTNAME},
+		{"set domainname", b.plan.Spec.Domainname, unix.SYS_SETDOMAINNAME},
 	} {
 		if n.name != "" {
 			b.Call(n.what, n.nr, rawproc.Str(n.name), rawproc.Int(len(n.name)))
@@ -118,24 +103,10 @@ func (b *builder) names() {
 	}
 }
 
-// loopback brings the interface lo up, the only one in a new network namespace (netdevice(7)).
-func (b *builder) loopback() {
-	var req struct {
-		name  [unix.IFNAMSIZ]byte
-		flags uint16
-		_     [22]byte
-	}
-	copy(req.name[:], "lo")
-	req.flags = unix.IFF_UP | unix.IFF_RUNNING
-	sock := b.Reg()
-	b.Call("open socket", unix.SYS_SOCKET, rawproc.Int(unix.AF_INET), rawproc.Int(unix.SOCK_DGRAM|unix.SOCK_CLOEXEC), rawproc.Int(0)).Into(sock)
-	b.Call("bring loopback up", unix.SYS_IOCTL, rawproc.R(sock), rawproc.Int(unix.SIOCSIFFLAGS), rawproc.Value(&req))
-}
-
 // late makes the root file system, as root of the container, and moves into it.
 func (b *builder) late(p *rawproc.Program) {
-	spec := b.c.Spec
-	b.root = b.rootfs.Mount(p, filepath.Join(b.c.Bundle, "rootfs"))
+	spec := b.plan.Spec
+	b.root = b.rootfs.Mount(p, filepath.Join(b.plan.Bundle, "rootfs"))
 	for _, m := range b.mounts {
 		b.mount(m)
 	}

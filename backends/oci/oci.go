@@ -1,4 +1,28 @@
-// Package oci is the backend that runs containers through an OCI runtime's command line: crun, runc or youki.
+// Package oci is the backend that runs containers through an OCI runtime's command line: crun, youki or runc.
+//
+// # How
+//
+// A process is made as in the namespace backend, with a user, a mount and a pid namespace of ours. It mounts the root
+// file system on the bundle's rootfs, checks it, gives the runtime what old versions of it need (a /proc of the pid
+// namespace, one cgroup layout) and becomes "RUNTIME run". So the runtime is process 1 of a pid namespace around the
+// container: when it is killed, everything goes with it, mounts and the runtime's state too, which is on a file system
+// that only these namespaces see.
+//
+// # Who runs the command
+//
+// The runtime makes the container: its namespaces, mounts, devices, masked paths and first process. That first process
+// is the same as in the namespace backend (package pid1), handed to the runtime as an open descriptor, and sessions
+// join it as they do there (package nsproc). Otherwise the first session's command would be process 1, deaf to signals
+// and everybody's end when it ends; a failure to execute could be told from a command's exit code only by reading the
+// runtime's messages; and a session whose supervisor is killed would leave its command behind. It is also faster than
+// "RUNTIME exec".
+//
+// # What the runtime is told
+//
+// config.json is the spec that every backend gets, without a user namespace, and with the first process.
+//
+// Runtimes of old follow symbolic links of the root file system while they prepare /dev, /proc and mounts. Therefore
+// the merged root is checked first, with openat2: nothing on the way to any of these may be a link.
 package oci
 
 import (
@@ -8,9 +32,10 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/karapace/karapace/backends"
+	"github.com/karapace/karapace/backends/internal/nsproc"
 )
 
-// Runtime is one OCI runtime.
+// Runtime is one OCI runtime. It has no state.
 type Runtime struct {
 	name string // crun, runc or youki
 	path string
@@ -49,10 +74,21 @@ func (*Runtime) Kill(_ context.Context, c *backends.Container, sig unix.Signal) 
 
 // Delete implements backends.Runtime.
 func (*Runtime) Delete(ctx context.Context, c *backends.Container) error {
-	return backends.Forget(ctx, c.State)
+	if err := backends.Forget(ctx, c.State); err != nil {
+		return err
+	}
+	return clean(c)
 }
 
 // Run implements backends.Runtime.
-func (r *Runtime) Run(context.Context, *backends.Container, backends.Stdio) (backends.Exit, error) {
-	return backends.Exit{}, &backends.Error{Op: "run " + r.name, Err: errors.New("not yet")}
+func (r *Runtime) Run(ctx context.Context, c *backends.Container, io backends.Stdio) (backends.Exit, error) {
+	p, err := nsproc.NewPlan(c)
+	if err == nil {
+		err = check(c)
+	}
+	if err != nil {
+		return backends.Exit{}, err
+	}
+	made := &container{Runtime: r, plan: p, initial: p.Initial()}
+	return nsproc.Run(ctx, r.name, p, io, made.start)
 }

@@ -46,26 +46,26 @@ func Query(dir string) (Status, error) {
 	return Status{Running: true, Pid: pid, Backend: readNote(lock).Backend}, nil
 }
 
-// open returns the first process of a running container; ErrNotRunning when there is none.
-func open(dir string) (pidfd int, err error) {
+// open returns the first process of a running container and its note; ErrNotRunning when there is none.
+func open(dir string) (pidfd int, n note, err error) {
 	lock, err := openFile(dir, lockName, unix.O_RDONLY)
 	if errors.Is(err, unix.ENOENT) {
-		return -1, ErrNotRunning
+		return -1, note{}, ErrNotRunning
 	}
 	if err != nil {
-		return -1, err
+		return -1, note{}, err
 	}
 	defer unix.Close(lock)
 	pid, pidfd, err := holder(lock)
 	if err == nil && pid == 0 {
 		err = ErrNotRunning
 	}
-	return pidfd, err
+	return pidfd, readNote(lock), err
 }
 
 // Signal sends sig to every process of the container but its first one, or ends the container when sig is KILL.
 func Signal(dir string, sig unix.Signal) error {
-	pidfd, err := open(dir)
+	pidfd, _, err := open(dir)
 	if err != nil {
 		return err
 	}
@@ -100,7 +100,7 @@ func signalAll(pidfd int, sig unix.Signal) error {
 
 // Stop sends TERM to everything in the container, KILL after the grace time, and returns when nothing is left of it.
 func Stop(ctx context.Context, dir string, grace time.Duration) error {
-	pidfd, err := open(dir)
+	pidfd, n, err := open(dir)
 	if err != nil {
 		return err
 	}
@@ -112,14 +112,17 @@ func Stop(ctx context.Context, dir string, grace time.Duration) error {
 		patience, cancel := context.WithTimeout(ctx, grace)
 		err := WaitExit(patience, pidfd)
 		cancel()
-		if err == nil || ctx.Err() != nil {
+		if ctx.Err() != nil {
 			return err
 		}
 	}
 	if err := signalAll(pidfd, unix.SIGKILL); err != nil {
 		return err
 	}
-	return WaitExit(ctx, pidfd)
+	if err := WaitExit(ctx, pidfd); err != nil {
+		return err
+	}
+	return waitGone(ctx, n)
 }
 
 // Delete removes the lock files of a container that does not run, after waiting for one that has no session any more.

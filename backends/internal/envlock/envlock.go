@@ -60,7 +60,7 @@ type note struct {
 // Session is a place in a container: as its starter, or beside others.
 type Session struct {
 	Starting bool
-	Pid      int    // of the container's first process, when it was joined or has Started
+	Pid      int    // of the container's first process, when it was joined or found
 	Pidfd    int    // the same
 	Backend  string // that started it
 
@@ -210,11 +210,6 @@ func holder(lock int) (pid, pidfd int, err error) {
 	return pid, pidfd, nil
 }
 
-// RecordLock is what a container's first process locks on its lock file when it is ready: with fcntl's F_SETLK.
-func RecordLock() *unix.Flock_t {
-	return &unix.Flock_t{Type: unix.F_RDLCK, Whence: unix.SEEK_SET, Start: 0, Len: 1}
-}
-
 func recordHolder(lock int) (int, error) {
 	l := unix.Flock_t{Type: unix.F_WRLCK, Whence: unix.SEEK_SET, Start: 0, Len: 1}
 	if err := unix.FcntlFlock(uintptr(lock), unix.F_GETLK, &l); err != nil {
@@ -237,13 +232,9 @@ func (s *Session) Inherit() (lock, sessions int, err error) {
 	return s.lock, sessions, err
 }
 
-// Started notes the first process once there is one.
+// Started notes the process that has the container's mounts, once there is one: its first process or an ancestor of it.
 func (s *Session) Started(backend string, pid int) error {
-	s.Pid, s.Backend = pid, backend
-	var err error
-	if s.Pidfd, err = unix.PidfdOpen(pid, 0); err != nil {
-		return fmt.Errorf("open process %d: %w", pid, err)
-	}
+	s.Backend = backend
 	text, err := json.Marshal(note{Backend: backend, Pid: pid, Start: startTime(pid)})
 	if err != nil {
 		return fmt.Errorf("note the container's process: %w", err)
@@ -259,8 +250,23 @@ func (s *Session) Started(backend string, pid int) error {
 	return nil
 }
 
-// Ready lets others join. The first process, which now holds the lock, must not wait for the sessions file before.
+// Find looks for the first process, which holds the record lock by now.
+func (s *Session) Find() error {
+	if s.Pidfd >= 0 {
+		return nil
+	}
+	var err error
+	if s.Pid, s.Pidfd, err = holder(s.lock); err == nil && s.Pid == 0 {
+		err = errors.New("the container's first process has died")
+	}
+	return err
+}
+
+// Ready lets others join. The first process must not wait for the sessions file before.
 func (s *Session) Ready() error {
+	if err := s.Find(); err != nil {
+		return err
+	}
 	if err := flock(s.sessions, unix.LOCK_SH); err != nil {
 		return fmt.Errorf("share %s/%s: %w", s.dir, sessionsName, err)
 	}

@@ -149,9 +149,17 @@ func limits(p *rawproc.Program, list []rspec.POSIXRlimit) {
 		openFiles = openFiles || i == unix.RLIMIT_NOFILE
 		p.Call("set "+l.Type, unix.SYS_PRLIMIT64, rawproc.Int(0), rawproc.Int(i), rawproc.Value(&unix.Rlimit{Cur: l.Soft, Max: l.Hard}), rawproc.Int(0))
 	}
-	var own unix.Rlimit
-	if !openFiles && unix.Getrlimit(unix.RLIMIT_NOFILE, &own) == nil {
-		own.Cur = min(own.Max, usualOpenFiles)
+	if own, ok := OpenFiles(); ok && !openFiles {
 		p.Call("set RLIMIT_NOFILE", unix.SYS_PRLIMIT64, rawproc.Int(0), rawproc.Int(unix.RLIMIT_NOFILE), rawproc.Value(&own), rawproc.Int(0))
 	}
+}
+
+// OpenFiles is the limit of open files for a process whose spec does not say.
+func OpenFiles() (unix.Rlimit, bool) {
+	var own unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &own); err != nil {
+		return own, false
+	}
+	own.Cur = min(own.Max, usualOpenFiles)
+	return own, true
 }

@@ -14,8 +14,8 @@ import (
 
 // Labels of the ops whose failures mean more than that the backend failed.
 const (
+	LabelTarget  = "open mount target"
 	labelExecute = "execute"
-	labelTarget  = "open mount target"
 	labelCreate  = "create mount target"
 )
 
@@ -49,7 +49,7 @@ func classify(e *backends.Error, step *rawproc.Error) {
 		if step.Errno == unix.ENOENT || step.Errno == unix.ENOTDIR {
 			e.Kind = backends.NotFound
 		}
-	case strings.HasPrefix(verb, labelTarget) && (step.Errno == unix.ELOOP || step.Errno == unix.ENOTDIR || step.Errno == unix.EXDEV):
+	case strings.HasPrefix(verb, LabelTarget) && (step.Errno == unix.ELOOP || step.Errno == unix.ENOTDIR || step.Errno == unix.EXDEV):
 		e.Hint = "the root file system has a symbolic link or a file where the runtime needs a directory; links there are never followed"
 	case strings.HasPrefix(verb, labelCreate) && step.Errno == unix.EROFS:
 		e.Hint = "the root file system is read-only and does not have it"

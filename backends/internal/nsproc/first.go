@@ -4,6 +4,8 @@
 package nsproc
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"runtime"
 	"slices"
@@ -12,57 +14,55 @@ import (
 
 	"github.com/karapace/karapace/backends"
 	"github.com/karapace/karapace/backends/internal/envlock"
+	"github.com/karapace/karapace/backends/internal/pid1"
 	"github.com/karapace/karapace/backends/internal/rawproc"
 	"github.com/karapace/karapace/backends/userns"
 )
 
-// First describes a container's first process.
+// First describes a container's first process, and what makes it where that is another program.
 type First struct {
 	Backend string
 	Session *envlock.Session
+	State   string          // directory for an executable that cannot be in memory
 	Mapping *userns.Mapping // nil: no new user namespace
 	Flags   uintptr         // of the namespaces, without CLONE_NEWUSER
 	// Early is done before the user namespace is mapped, with the credentials of the caller, while that is arranged.
 	Early func(p *rawproc.Program)
 	// Late is done as root of the user namespace.
 	Late func(p *rawproc.Program)
-	// Last takes the record lock (HoldLock) and executes what the process stays, with the descriptors it has kept. When
-	// it is ready, and shares no memory with the caller any more, it writes rawproc.ReportSize zero bytes to control.
-	Last func(p *rawproc.Program, lock, sessions, control int)
-	// Keep are descriptors of the caller's that the process needs until then, all from rawproc.FirstHigh up.
-	Keep []int
+	// Last executes the program that is open at exe, with descriptors as package pid1 wants them; itself or another one
+	// does. All others but the standard ones are closed.
+	Last func(p *rawproc.Program, exe int)
 }
 
-// Process is a first process that is ready.
+// Process is a container's first process that is ready, or the parent that makes it.
 type Process struct {
 	Pid  int
 	prog *rawproc.Program
 	ctl  int
 }
 
-// Start makes the first process. When it fails, nothing is left of it.
-func (f *First) Start() (*Process, error) {
+// Start makes the first process and waits until it is ready. When that fails, nothing is left of it.
+func (f *First) Start(ctx context.Context) (*Process, error) {
 	ctl, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		return nil, fmt.Errorf("make socket pair: %w", err)
 	}
 	proc := &Process{ctl: ctl[0], prog: new(rawproc.Program)}
-	if err := f.start(proc, ctl[1]); err != nil {
-		unix.Close(ctl[0])
-		if proc.Pid != 0 {
-			unix.Kill(proc.Pid, unix.SIGKILL)
-			rawproc.Wait(proc.Pid)
-		}
-		return nil, err
+	err = f.clone(proc, ctl[1])
+	if err == nil {
+		stop := context.AfterFunc(ctx, func() { unix.Shutdown(ctl[0], unix.SHUT_RDWR) })
+		err = f.admit(proc)
+		stop()
 	}
-	return proc, nil
-}
-
-func (f *First) start(proc *Process, childCtl int) error {
-	if err := f.clone(proc, childCtl); err != nil {
-		return err
+	if err == nil {
+		return proc, nil
 	}
-	return f.admit(proc)
+	proc.Kill()
+	if ctx.Err() != nil {
+		err = ctx.Err()
+	}
+	return nil, err
 }
 
 func (f *First) clone(proc *Process, childCtl int) error {
@@ -79,8 +79,16 @@ func (f *First) clone(proc *Process, childCtl int) error {
 		return err
 	}
 	defer unix.Close(sessions)
+	exe, err := pid1.File(f.State)
+	if err != nil {
+		return err
+	}
+	if exe, err = rawproc.High(exe); err != nil {
+		return err
+	}
+	defer unix.Close(exe)
 
-	f.program(proc.prog, lock, sessions, childCtl)
+	f.program(proc.prog, lock, sessions, childCtl, exe)
 	flags := f.Flags
 	if f.Mapping != nil {
 		flags |= unix.CLONE_NEWUSER
@@ -110,7 +118,8 @@ func (f *First) admit(proc *Process) error {
 	return proc.awaitReady()
 }
 
-// awaitReady reads the report that the process sends when it is ready, which names op 0, or when it has failed.
+// awaitReady reads what package pid1 sends when it runs, or the report of a failure. The end of the channel means that
+// everybody who had it is dead.
 func (proc *Process) awaitReady() error {
 	report := make([]byte, rawproc.ReportSize)
 	n, err := read(proc.ctl, report)
@@ -119,22 +128,22 @@ func (proc *Process) awaitReady() error {
 	case err != nil:
 		return fmt.Errorf("start the container's first process: %w", err)
 	case n == 0:
-		return fmt.Errorf("start the container's first process: it was killed")
-	case slices.Equal(report[:n], ready[:]):
+		return ErrDied
+	case slices.Equal(report[:n], make([]byte, pid1.ReadySize)):
 		return nil
 	}
 	return proc.prog.ParseReport(report[:n])
 }
 
-var ready [rawproc.ReportSize]byte
+// ErrDied says that a first process ended without saying why.
+var ErrDied = errors.New("the container's first process has died")
 
-func (f *First) program(p *rawproc.Program, lock, sessions, ctl int) {
+func (f *First) program(p *rawproc.Program, lock, sessions, ctl, exe int) {
 	p.Report(ctl)
-	keepOnly(p, append([]int{lock, sessions, ctl}, f.Keep...))
+	keepOnly(p, []int{lock, sessions, ctl, exe})
 	p.Call("become traceable", unix.SYS_PRCTL, rawproc.Int(unix.PR_SET_DUMPABLE), rawproc.Int(1))
 	p.Call("set umask", unix.SYS_UMASK, rawproc.Int(0o022))
 	p.Call("leave the terminal", unix.SYS_SETSID)
-	p.Call("have children reaped", unix.SYS_RT_SIGACTION, rawproc.Int(uint(unix.SIGCHLD)), rawproc.Value(ignoreSignal()), rawproc.Int(0), rawproc.Int(8))
 	f.Early(p)
 	p.Call("wait for the mapping", unix.SYS_READ, rawproc.Int(ctl), rawproc.Addr(p.Reg()), rawproc.Int(1)).ExitIfZero()
 	if f.Mapping != nil {
@@ -142,23 +151,17 @@ func (f *First) program(p *rawproc.Program, lock, sessions, ctl int) {
 	}
 	p.Call("become untraceable", unix.SYS_PRCTL, rawproc.Int(unix.PR_SET_DUMPABLE), rawproc.Int(0))
 	f.Late(p)
-	f.Last(p, lock, sessions, ctl)
+	for _, fd := range [...][2]int{{lock, pid1.LockFD}, {sessions, pid1.SessionsFD}, {ctl, pid1.ControlFD}} {
+		p.Call("keep descriptor", unix.SYS_DUP3, rawproc.Int(fd[0]), rawproc.Int(fd[1]), rawproc.Int(0))
+	}
+	f.Last(p, exe)
 }
-
-// HoldLock takes the record lock that tells the process's pid, on a descriptor that is the process's only one of the
-// lock file: closing any other would give the lock back.
-func HoldLock(p *rawproc.Program, fd int) {
-	p.Call("hold the lock", unix.SYS_FCNTL, rawproc.Int(fd), rawproc.Int(unix.F_SETLK), rawproc.Value(envlock.RecordLock()))
-}
-
-// ignoreSignal is the kernel's struct sigaction with SIG_IGN.
-func ignoreSignal() *[4]uintptr { return &[4]uintptr{1} }
 
 // keepOnly closes every descriptor that is not listed.
 func keepOnly(p *rawproc.Program, fds []int) {
 	slices.Sort(fds)
 	next := 0
-	for _, fd := range fds {
+	for _, fd := range slices.Compact(fds) {
 		if fd > next {
 			p.CloseRange(uint32(next), uint32(fd)-1)
 		}
@@ -173,6 +176,15 @@ func (proc *Process) Go() error {
 		return fmt.Errorf("start the container's first process: %w", err)
 	}
 	return nil
+}
+
+// Kill ends the process, and the container with it.
+func (proc *Process) Kill() {
+	if proc.Pid != 0 {
+		unix.Kill(proc.Pid, unix.SIGKILL)
+		rawproc.Wait(proc.Pid)
+	}
+	unix.Close(proc.ctl)
 }
 
 // Release lets go of the process, which lives on. A caller that lives on too reaps it when it has ended.

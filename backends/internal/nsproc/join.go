@@ -31,14 +31,6 @@ type Started struct {
 
 // Start executes the command. The calling thread must live as long as the command: when it ends, the command is killed.
 func (s *Session) Start() (*Started, error) {
-	self, err := unix.PidfdOpen(os.Getpid(), 0)
-	if err != nil {
-		return nil, fmt.Errorf("open own process: %w", err)
-	}
-	if self, err = rawproc.High(self); err != nil {
-		return nil, err
-	}
-	defer unix.Close(self)
 	p := new(rawproc.Program)
 	s.enter(p)
 	var master, slave rawproc.Reg
@@ -49,8 +41,13 @@ func (s *Session) Start() (*Started, error) {
 		master, slave = openTerminal(p, s.Process)
 	}
 	p.Clone("start process", 0)
+	own, err := self()
+	if err != nil {
+		return nil, err
+	}
+	defer unix.Close(own)
 	s.stdio(p, slave)
-	s.become(p, self)
+	s.become(p, own)
 	pid, err := p.Run(flags)
 	started := &Started{Pid: pid, Master: -1}
 	if s.Process.Terminal {
@@ -64,6 +61,15 @@ func (s *Session) Start() (*Started, error) {
 		return nil, err
 	}
 	return started, nil
+}
+
+// self opens this process, for DieWithParent, at rawproc.FirstHigh or above.
+func self() (int, error) {
+	fd, err := unix.PidfdOpen(os.Getpid(), 0)
+	if err != nil {
+		return -1, fmt.Errorf("open own process: %w", err)
+	}
+	return rawproc.High(fd)
 }
 
 // closeReg closes a descriptor that the program has opened in our table; 0 is one it has not come to.
@@ -175,8 +181,8 @@ func openTerminal(p *rawproc.Program, proc *rspec.Process) (master, slave rawpro
 	return master, slave
 }
 
-// CheckProcess refuses what no session can do.
-func CheckProcess(proc *rspec.Process) error {
+// checkProcess refuses what no session can do.
+func checkProcess(proc *rspec.Process) error {
 	switch {
 	case proc == nil:
 		return errors.New("the spec has no process")

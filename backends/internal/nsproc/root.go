@@ -19,8 +19,7 @@ const Beneath = unix.RESOLVE_BENEATH | unix.RESOLVE_NO_SYMLINKS | unix.RESOLVE_N
 // optionsSize is how long mount(2) lets options be: a page with its NUL.
 const optionsSize = 4095
 
-// InitialUserNS says whether the caller is in the initial user namespace, where root is really root.
-func InitialUserNS() bool {
+func initialUserNS() bool {
 	data, err := os.ReadFile("/proc/self/uid_map")
 	f := strings.Fields(string(data))
 	return err == nil && len(f) == 3 && f[0] == "0" && f[1] == "0" && f[2] == "4294967295"
@@ -147,7 +146,7 @@ func Target(p *rawproc.Program, root rawproc.Reg, name string, dir bool) rawproc
 	if rel == "" {
 		rel = "."
 	}
-	open, create := labelTarget+" /"+rel, labelCreate+" /"+rel
+	open, create := LabelTarget+" /"+rel, labelCreate+" /"+rel
 	flags := uint64(unix.O_PATH)
 	if dir {
 		flags |= unix.O_DIRECTORY

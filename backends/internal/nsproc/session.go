@@ -5,24 +5,71 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"runtime"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/karapace/karapace/backends"
+	"github.com/karapace/karapace/backends/internal/envlock"
 	"github.com/karapace/karapace/backends/internal/rawproc"
 	"github.com/karapace/karapace/backends/internal/tty"
 )
 
-// RunSession executes a session's command and supervises it until it ends. The calling goroutine is locked to its
-// thread.
-func RunSession(ctx context.Context, s *Session, io backends.Stdio) (backends.Exit, error) {
-	null, err := s.useStdio(io)
+// Starter makes a container's first process.
+type Starter func(ctx context.Context, lock *envlock.Session) (*Process, error)
+
+// Run runs a session of a container: the first, for which start makes the container, or one more.
+func Run(ctx context.Context, backend string, p *Plan, io backends.Stdio, start Starter) (backends.Exit, error) {
+	// A command dies with the thread that made it.
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	for {
+		exit, err := p.run(ctx, backend, io, start)
+		if !errors.Is(err, errEnded) {
+			return exit, Explain("run in the environment", err)
+		}
+	}
+}
+
+// errEnded says that the container ended while it was being joined.
+var errEnded = errors.New("the container has just ended")
+
+func (p *Plan) run(ctx context.Context, backend string, io backends.Stdio, start Starter) (backends.Exit, error) {
+	lock, err := envlock.Acquire(ctx, p.State)
 	if err != nil {
 		return backends.Exit{}, err
 	}
-	if null >= 0 {
-		defer unix.Close(null)
+	defer lock.Close()
+	if lock.Starting {
+		first, err := start(ctx, lock)
+		if err != nil {
+			return backends.Exit{}, Explain("start the environment", err)
+		}
+		defer first.Release()
+		if err := errors.Join(lock.Ready(), first.Go()); err != nil {
+			return backends.Exit{}, err
+		}
+	} else if lock.Backend != backend {
+		return backends.Exit{}, otherBackend(lock.Backend)
 	}
+	s := &Session{
+		Pidfd: lock.Pidfd, UserNS: p.Mapping != nil, Flags: p.Flags, Process: p.Spec.Process, Filter: p.Filter, FilterFlags: p.FilterFlags,
+	}
+	exit, err := s.run(ctx, io)
+	if (errors.Is(err, unix.ESRCH) || errors.Is(err, unix.ENOMEM)) && envlock.Dead(lock.Pidfd) {
+		return exit, errEnded
+	}
+	return exit, err
+}
+
+// run executes the command and supervises it until it ends.
+func (s *Session) run(ctx context.Context, io backends.Stdio) (backends.Exit, error) {
+	stdio, done, err := descriptors(io)
+	if err != nil {
+		return backends.Exit{}, err
+	}
+	defer done()
+	s.Stdio = stdio
 	started, err := s.Start()
 	if err != nil {
 		return backends.Exit{}, err
@@ -32,7 +79,7 @@ func RunSession(ctx context.Context, s *Session, io backends.Stdio) (backends.Ex
 
 func (s *Started) supervise(ctx context.Context, io backends.Stdio) (backends.Exit, error) {
 	if s.Master < 0 {
-		return Supervise(ctx, s.Pid, true, nil)
+		return supervise(ctx, s.Pid, nil)
 	}
 	bridge, err := tty.New(io.In, io.Out, s.Master)
 	if err != nil {
@@ -41,29 +88,33 @@ func (s *Started) supervise(ctx context.Context, io backends.Stdio) (backends.Ex
 		return backends.Exit{}, err
 	}
 	defer bridge.Close()
-	return Supervise(ctx, s.Pid, true, bridge)
+	return supervise(ctx, s.Pid, bridge)
 }
 
-// useStdio takes the descriptors of io, with null, which the caller closes, for what is nil there.
-func (s *Session) useStdio(io backends.Stdio) (null int, err error) {
-	null = -1
+// descriptors gives the descriptors of io, with /dev/null for what is nil there, until done.
+func descriptors(io backends.Stdio) (fds [3]int, done func(), err error) {
+	null := -1
 	for i, f := range [...]*os.File{io.In, io.Out, io.Err} {
 		if f != nil {
-			s.Stdio[i] = int(f.Fd())
+			fds[i] = int(f.Fd())
 			continue
 		}
 		if null < 0 {
 			if null, err = unix.Open(os.DevNull, unix.O_RDWR|unix.O_CLOEXEC, 0); err != nil {
-				return -1, fmt.Errorf("open %s: %w", os.DevNull, err)
+				return fds, nil, fmt.Errorf("open %s: %w", os.DevNull, err)
 			}
 		}
-		s.Stdio[i] = null
+		fds[i] = null
 	}
-	return null, nil
+	return fds, func() {
+		if null >= 0 {
+			unix.Close(null)
+		}
+	}, nil
 }
 
-// OtherBackend is the error of a session that finds the container run by another backend.
-func OtherBackend(name string) error {
+// otherBackend is the error of a session that finds the container run by another backend.
+func otherBackend(name string) error {
 	if name == "" {
 		name = "another"
 	}

@@ -16,15 +16,14 @@ import (
 	"github.com/karapace/karapace/backends/internal/tty"
 )
 
-// Supervise waits for a command to end. Meanwhile it passes signals on, and ends the command when ctx is cancelled.
-// leader says that the command leads a process group of its own, which then gets what a terminal's keys send. The bridge
-// is to its terminal, nil when it has none.
-func Supervise(ctx context.Context, pid int, leader bool, bridge *tty.Bridge) (backends.Exit, error) {
+// supervise waits for a command to end, which leads a process group of its own. Meanwhile it passes signals on, and ends
+// the command when ctx is cancelled. The bridge is to its terminal, nil when it has none.
+func supervise(ctx context.Context, pid int, bridge *tty.Bridge) (backends.Exit, error) {
 	pidfd, err := unix.PidfdOpen(pid, 0)
 	if err != nil {
 		return backends.Exit{}, fmt.Errorf("open process %d: %w", pid, err)
 	}
-	t := &target{pid: pid, pidfd: pidfd, leader: leader, bridge: bridge}
+	t := &target{pid: pid, pidfd: pidfd, bridge: bridge}
 	stopForwarding := t.forwardSignals()
 	if bridge != nil {
 		bridge.Resize() // to what the size may have become before its changes were noticed
@@ -72,7 +71,6 @@ type target struct {
 	mu     sync.Mutex
 	pid    int
 	pidfd  int // -1 when it is reaped
-	leader bool
 	bridge *tty.Bridge
 }
 
@@ -89,7 +87,7 @@ func (t *target) signal(sig unix.Signal, group bool) {
 	defer t.mu.Unlock()
 	switch {
 	case t.pidfd < 0:
-	case group && t.leader && unix.Kill(-t.pid, sig) == nil:
+	case group && unix.Kill(-t.pid, sig) == nil:
 	default:
 		unix.PidfdSendSignal(t.pidfd, sig, nil, 0)
 	}

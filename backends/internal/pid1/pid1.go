@@ -1,9 +1,9 @@
 // Package pid1 holds the program that is the first process of a container: it does nothing but wait for the last
 // session to end.
 //
-// It is a hundred bytes of machine code, so that what a container sees as its process 1 has no memory, no environment
-// and no executable of ours in it, and costs less than a page. The kernel reaps the orphans it inherits, since it is
-// executed with SIGCHLD ignored.
+// It is some hundred bytes of machine code, so that what a container sees as its process 1 has no memory, no environment
+// and no executable of ours in it, and costs a page or two. The kernel reaps the orphans it inherits, since it ignores
+// SIGCHLD.
 package pid1
 
 import (
@@ -15,13 +15,16 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// The program's descriptors. It keeps LockFD, writes eight zero bytes to ControlFD, waits for one byte or the end of that,
-// then for an exclusive flock on SessionsFD, and exits.
+// The program's descriptors. It keeps LockFD open and takes the record lock on its first byte, writes ReadySize zero
+// bytes to ControlFD, waits for one byte or the end of that, then for an exclusive flock on SessionsFD, and exits.
 const (
 	LockFD     = 3
 	SessionsFD = 4
 	ControlFD  = 5
 )
+
+// ReadySize is the size of the message that says that the program runs, in bytes.
+const ReadySize = 8
 
 // Name is what the program calls itself.
 const Name = "karapace-init"
@@ -31,6 +34,12 @@ const (
 	headerSize = 64 + 56
 	pageAlign  = 0x10000 // the largest page size there is
 )
+
+// data are seven words that the code refers to, and the name. From the first word they are the kernel's struct sigaction
+// with SIG_IGN, from the second one zeros, from the fourth one the struct flock of a shared lock on one byte.
+const data = "\x01\x00\x00\x00\x00\x00\x00\x00" + zeros + zeros + zeros + zeros + "\x01\x00\x00\x00\x00\x00\x00\x00" + zeros + Name + "\x00"
+
+const zeros = "\x00\x00\x00\x00\x00\x00\x00\x00"
 
 // File returns a descriptor of the executable, in memory, or in dir where the system forbids that.
 func File(dir string) (int, error) {

@@ -46,7 +46,12 @@ func testProgram(t *testing.T, exe int) {
 		t.Fatal(err)
 	}
 	p := new(rawproc.Program)
-	p.Redirect([]int{-1, -1, -1, int(own.Fd()), int(own.Fd()), ctl[1]})
+	lock, err := os.Create(t.TempDir() + "/lock")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer lock.Close()
+	p.Redirect([]int{-1, -1, -1, int(lock.Fd()), int(own.Fd()), ctl[1]})
 	p.Call("execute", unix.SYS_EXECVEAT, rawproc.Int(exe), rawproc.Str(""), rawproc.Strs([]string{Name}), rawproc.Strs(nil), rawproc.Int(unix.AT_EMPTY_PATH))
 	pid, err := p.Run(0)
 	if err != nil {
@@ -76,6 +81,10 @@ func testProgram(t *testing.T, exe int) {
 	unix.Flock(int(f.Fd()), unix.LOCK_SH)
 	unix.Write(ctl[0], []byte{1})
 	running("with the lock held")
+	l := unix.Flock_t{Type: unix.F_WRLCK, Len: 1}
+	if err := unix.FcntlFlock(lock.Fd(), unix.F_GETLK, &l); err != nil || l.Type != unix.F_RDLCK || int(l.Pid) != pid {
+		t.Errorf("record lock %+v, %v; want process %d", l, err, pid)
+	}
 	proc := "/proc/" + strconv.Itoa(pid)
 	if comm, _ := os.ReadFile(proc + "/comm"); strings.TrimSpace(string(comm)) != Name {
 		t.Errorf("name %q", comm)

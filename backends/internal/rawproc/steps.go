@@ -65,6 +65,18 @@ func (p *Program) Redirect(fds []int) {
 	}
 }
 
+// RedirectRegs makes descriptors that the program has opened the child's 0, 1 and 2.
+func (p *Program) RedirectRegs(fds ...Reg) {
+	moved := make([]Reg, len(fds))
+	for i, fd := range fds {
+		moved[i] = p.Reg()
+		p.Call("copy descriptor", unix.SYS_FCNTL, R(fd), Int(unix.F_DUPFD_CLOEXEC), Int(FirstHigh)).Into(moved[i])
+	}
+	for i, fd := range moved {
+		p.Call("redirect descriptor", unix.SYS_DUP3, R(fd), Int(i), Int(0))
+	}
+}
+
 // CloseFrom closes every descriptor from first on, except the one to keep when that is not negative.
 func (p *Program) CloseFrom(first, keep int) {
 	const last = ^uint32(0)

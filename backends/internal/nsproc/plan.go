@@ -1,4 +1,4 @@
-package namespace
+package nsproc
 
 import (
 	"errors"
@@ -9,21 +9,27 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/karapace/karapace/backends"
-	"github.com/karapace/karapace/backends/internal/nsproc"
-	"github.com/karapace/karapace/backends/namespace/internal/seccomp"
+	"github.com/karapace/karapace/backends/internal/seccomp"
 )
 
-// plan is a container as this backend understands it.
-type plan struct {
-	c           *backends.Container
-	flags       uintptr // of its namespaces, without the user namespace
-	filter      []unix.SockFilter
-	filterFlags uintptr
-	initial     bool // it runs in the initial user namespace
+// Plan is a container that has been checked, with what every session needs.
+type Plan struct {
+	*backends.Container
+	Flags       uintptr // of its namespaces, without the user namespace
+	Filter      []unix.SockFilter
+	FilterFlags uintptr
 }
 
-// compile checks what is asked of this backend. What it costs is paid by every session.
-func compile(c *backends.Container) (*plan, error) {
+// NewPlan checks what is asked of a backend.
+func NewPlan(c *backends.Container) (*Plan, error) {
+	p, err := newPlan(c)
+	if err != nil {
+		return nil, &backends.Error{Kind: backends.Invalid, Op: "read the spec", Err: err}
+	}
+	return p, nil
+}
+
+func newPlan(c *backends.Container) (*Plan, error) {
 	s := c.Spec
 	if s == nil || s.Linux == nil || s.Root == nil {
 		return nil, errors.New("it has no root or no linux section")
@@ -31,25 +37,28 @@ func compile(c *backends.Container) (*plan, error) {
 	if !filepath.IsAbs(c.Bundle) || !filepath.IsAbs(c.State) {
 		return nil, errors.New("bundle and state are not absolute paths")
 	}
-	if err := nsproc.CheckProcess(s.Process); err != nil {
+	if err := checkProcess(s.Process); err != nil {
 		return nil, err
 	}
 	if err := refuse(s); err != nil {
 		return nil, err
 	}
-	p := &plan{c: c}
+	p := &Plan{Container: c}
 	var err error
-	if p.flags, err = namespaces(s.Linux.Namespaces); err != nil {
+	if p.Flags, err = namespaces(s.Linux.Namespaces); err != nil {
 		return nil, err
 	}
-	if p.filter, err = seccomp.Compile(s.Linux.Seccomp); err != nil {
+	if p.Filter, err = seccomp.Compile(s.Linux.Seccomp); err != nil {
 		return nil, err
 	}
-	p.filterFlags, err = seccomp.Flags(s.Linux.Seccomp)
+	p.FilterFlags, err = seccomp.Flags(s.Linux.Seccomp)
 	return p, err
 }
 
-// refuse lists what the specification knows and this backend does not do.
+// Initial says whether the container is in the initial user namespace, where root is really root.
+func (p *Plan) Initial() bool { return p.Mapping == nil && initialUserNS() }
+
+// refuse lists what the specification knows and no backend does here.
 func refuse(s *rspec.Spec) error {
 	l := s.Linux
 	for _, unsupported := range [...]struct {
@@ -57,6 +66,7 @@ func refuse(s *rspec.Spec) error {
 		what  string
 	}{
 		{s.Hooks != nil, "hooks"},
+		{badTarget(s.Mounts), "a mount destination that is not absolute"},
 		{len(l.UIDMappings)+len(l.GIDMappings) > 0, "a user namespace"},
 		{l.IntelRdt != nil, "an Intel RDT class"},
 		{l.MountLabel != "", "a mount label"},
@@ -101,4 +111,13 @@ func namespaces(list []rspec.LinuxNamespace) (uintptr, error) {
 		return 0, errors.New("a container needs a pid and a mount namespace")
 	}
 	return flags, nil
+}
+
+func badTarget(mounts []rspec.Mount) bool {
+	for _, m := range mounts {
+		if !filepath.IsAbs(m.Destination) {
+			return true
+		}
+	}
+	return false
 }

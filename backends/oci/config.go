@@ -1,0 +1,129 @@
+package oci
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+
+	rspec "github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
+
+	"github.com/karapace/karapace/backends"
+)
+
+// What this package puts into the container's directories.
+const (
+	configName = "config.json" // in Bundle
+	stateName  = "runtime"     // in State: where the file system with the runtime's own state is mounted
+	logName    = "runtime.log" // in State
+)
+
+// check refuses what a runtime would refuse later or, worse, understand.
+func check(c *backends.Container) error {
+	if c.ID == "" || c.ID == "." || c.ID == ".." || strings.Trim(c.ID, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_+.-") != "" {
+		return &backends.Error{Kind: backends.Invalid, Op: "read the spec", Err: fmt.Errorf("%q is no container id", c.ID)}
+	}
+	return nil
+}
+
+func (c *container) writeFiles() error {
+	spec := c.config()
+	if c.name == "youki" && !c.initial {
+		dir, err := delegated()
+		if err != nil {
+			return err
+		}
+		spec.Linux.CgroupsPath = dir + "/karapace-" + c.plan.ID
+	}
+	text, err := json.Marshal(spec)
+	if err != nil {
+		return fmt.Errorf("write %s: %w", configName, err)
+	}
+	if err := os.Mkdir(filepath.Join(c.plan.State, stateName), 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
+		return fmt.Errorf("make the runtime's state: %w", err)
+	}
+	return errors.Join(writeFile(filepath.Join(c.plan.Bundle, configName), text), writeFile(c.log(), nil))
+}
+
+// config is the document the runtime gets: the spec, but for its process and what its user namespace may not mount. The
+// process is the container's first one, with nothing that a command has.
+func (c *container) config() *rspec.Spec {
+	spec, linux := *c.plan.Spec, *c.plan.Spec.Linux
+	spec.Linux = &linux
+	linux.Seccomp = nil
+	spec.Root = &rspec.Root{Path: "rootfs", Readonly: spec.Root.Readonly || c.plan.Rootfs.Dir == "" && c.plan.Rootfs.Upper == ""}
+	spec.Process = &rspec.Process{
+		Args: []string{"/proc/self/fd/" + strconv.Itoa(initFD)}, Cwd: "/", NoNewPrivileges: true, Capabilities: new(rspec.LinuxCapabilities),
+		Env: []string{"PATH=/bin"}, // without which youki refuses to start anything
+	}
+	spec.Mounts = nil
+	for _, m := range c.plan.Spec.Mounts {
+		spec.Mounts = append(spec.Mounts, c.mount(m))
+	}
+	return &spec
+}
+
+func (c *container) mount(m rspec.Mount) rspec.Mount {
+	host := ""
+	switch {
+	case m.Type == "cgroup" || m.Type == "cgroup2":
+		host = "/sys/fs/cgroup"
+	case m.Type == "sysfs" && !c.initial && c.plan.Flags&unix.CLONE_NEWNET == 0:
+		host = "/sys"
+	}
+	if host != "" {
+		return rspec.Mount{Destination: m.Destination, Type: "bind", Source: host, Options: []string{"rbind", "nosuid", "noexec", "nodev", "ro"}}
+	}
+	if m.Type == "" && (slices.Contains(m.Options, "bind") || slices.Contains(m.Options, "rbind")) {
+		m.Type = "bind"
+	}
+	return m
+}
+
+// delegated is the caller's own cgroup, where it may make others: what youki cannot do without.
+func delegated() (string, error) {
+	missing := &backends.Error{
+		Kind: backends.Prerequisite, Op: "start the environment with youki",
+		Err:  errors.New("youki needs a cgroup that this user may write to, and the host has given it none"),
+		Hint: "use a host with cgroup v2 and a systemd user session, or another backend",
+	}
+	text, err := os.ReadFile("/proc/self/cgroup")
+	if err != nil {
+		return "", missing
+	}
+	dir, ok := strings.CutPrefix(strings.TrimSpace(string(text)), "0::")
+	if !ok || unix.Access("/sys/fs/cgroup"+dir+"/cgroup.procs", unix.W_OK) != nil {
+		return "", missing
+	}
+	return dir, nil
+}
+
+// writeFile writes a file that is worthless after a crash, so that it need not be durable.
+func writeFile(path string, text []byte) error {
+	fd, err := unix.Open(path, unix.O_WRONLY|unix.O_CREAT|unix.O_TRUNC|unix.O_CLOEXEC|unix.O_NOFOLLOW, 0o600)
+	if err != nil {
+		return fmt.Errorf("open %s: %w", path, err)
+	}
+	f := os.NewFile(uintptr(fd), path)
+	_, err = f.Write(text)
+	if err := errors.Join(err, f.Close()); err != nil {
+		return fmt.Errorf("write %s: %w", path, err)
+	}
+	return nil
+}
+
+// clean removes what this package has put into the directories of a container that does not run.
+func clean(c *backends.Container) error {
+	for _, path := range []string{filepath.Join(c.Bundle, configName), filepath.Join(c.State, stateName), filepath.Join(c.State, logName)} {
+		if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return &backends.Error{Op: "remove the runtime's files", Err: err}
+		}
+	}
+	return nil
+}
