@@ -189,28 +189,30 @@ func (c *hostile) run(t *testing.T, root, outside string) {
 
 // A bomb must be stopped by what is read, not by what its headers promise, whatever it is made of.
 func TestUnpackBombs(t *testing.T) {
-	zeros := strings.Repeat("\x00", 96<<20)
-	comment := paxEntry("comment", strings.Repeat("x", 1<<20-100))
-	for name, data := range map[string][]byte{
-		"contents":       archive(t, ent{name: "zeros", body: zeros}),
-		"headers":        archive(t, ent{raw: bytes.Repeat(comment, 96)}),
-		"after the end":  append(archive(t, ent{name: "a"}), zeros...),
-		"holes":          archive(t, ent{raw: sparseEntry(7 << 30)}),
-		"many small":     archive(t, ent{raw: bytes.Repeat(rawEntry("f", '0', zeros[:1<<20]), 96)}),
-		"global headers": archive(t, ent{raw: bytes.Repeat(rawEntry("g", 'g', paxRecord("comment", strings.Repeat("x", 1<<20-100))), 96)}),
-	} {
-		t.Run(name, func(t *testing.T) {
-			data := compressGzip(t, data)
-			_, err := Unpack(context.Background(), t.TempDir(), bytes.NewReader(data), UnpackOptions{})
-			if err == nil || !strings.Contains(err.Error(), "200 times its size") {
-				t.Errorf("error %v, want the ratio", err)
-			}
-			_, err = Unpack(context.Background(), t.TempDir(), bytes.NewReader(data), UnpackOptions{Limits: Limits{Bytes: 32 << 20, Ratio: 1 << 40}})
-			if err == nil || !strings.Contains(err.Error(), "more than 33554432 bytes") {
-				t.Errorf("error %v, want the size", err)
-			}
-		})
-	}
+	nstest.Root(t, func(t *testing.T) {
+		zeros := strings.Repeat("\x00", 96<<20)
+		comment := paxEntry("comment", strings.Repeat("x", 1<<20-100))
+		for name, data := range map[string][]byte{
+			"contents":       archive(t, ent{name: "zeros", body: zeros}),
+			"headers":        archive(t, ent{raw: bytes.Repeat(comment, 96)}),
+			"after the end":  append(archive(t, ent{name: "a"}), zeros...),
+			"holes":          archive(t, ent{raw: sparseEntry(7 << 30)}),
+			"many small":     archive(t, ent{raw: bytes.Repeat(rawEntry("f", '0', zeros[:1<<20]), 96)}),
+			"global headers": archive(t, ent{raw: bytes.Repeat(rawEntry("g", 'g', paxRecord("comment", strings.Repeat("x", 1<<20-100))), 96)}),
+		} {
+			t.Run(name, func(t *testing.T) {
+				data := compressGzip(t, data)
+				_, err := Unpack(context.Background(), t.TempDir(), bytes.NewReader(data), UnpackOptions{})
+				if err == nil || !strings.Contains(err.Error(), "200 times its size") {
+					t.Errorf("error %v, want the ratio", err)
+				}
+				_, err = Unpack(context.Background(), t.TempDir(), bytes.NewReader(data), UnpackOptions{Limits: Limits{Bytes: 32 << 20, Ratio: 1 << 40}})
+				if err == nil || !strings.Contains(err.Error(), "more than 33554432 bytes") {
+					t.Errorf("error %v, want the size", err)
+				}
+			})
+		}
+	})
 }
 
 // sparseEntry is a file of one hole, in GNU's old format.
@@ -235,19 +237,21 @@ func sparseEntry(size int64) []byte {
 
 // Every whiteout and opaque mark is cheap, though the directory it is about is large.
 func TestUnpackManyMarks(t *testing.T) {
-	var files, marks []ent
-	for i := range 4_000 {
-		files = append(files, ent{name: fmt.Sprintf("d/%d", i)})
-		marks = append(marks, ent{name: "d/.wh..wh..opq"}, ent{name: ".wh.d"})
-	}
-	dir := t.TempDir()
-	mustUnpack(t, dir, archive(t, ent{name: "d/"}, ent{name: "d/old"}), UnpackOptions{Layer: true})
-	begin := time.Now()
-	mustUnpack(t, dir, archive(t, append(files, marks...)...), UnpackOptions{Layer: true})
-	if took := time.Since(begin); took > 20*time.Second {
-		t.Errorf("it took %v", took)
-	}
-	if n := len(list(t, dir)); n != 4_001 {
-		t.Errorf("%d entries are left", n)
-	}
+	nstest.Root(t, func(t *testing.T) {
+		var files, marks []ent
+		for i := range 4_000 {
+			files = append(files, ent{name: fmt.Sprintf("d/%d", i)})
+			marks = append(marks, ent{name: "d/.wh..wh..opq"}, ent{name: ".wh.d"})
+		}
+		dir := t.TempDir()
+		mustUnpack(t, dir, archive(t, ent{name: "d/"}, ent{name: "d/old"}), UnpackOptions{Layer: true})
+		begin := time.Now()
+		mustUnpack(t, dir, archive(t, append(files, marks...)...), UnpackOptions{Layer: true})
+		if took := time.Since(begin); took > 20*time.Second {
+			t.Errorf("it took %v", took)
+		}
+		if n := len(list(t, dir)); n != 4_001 {
+			t.Errorf("%d entries are left", n)
+		}
+	})
 }

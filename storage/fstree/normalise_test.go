@@ -357,26 +357,28 @@ func TestNormaliseForeignMarks(t *testing.T) {
 }
 
 func TestNormaliseRoot(t *testing.T) {
-	dir := mkdir(t, t.TempDir(), "root")
-	check(t, os.Chmod(dir, 0o700))
-	check(t, unix.Setxattr(dir, "user.note", []byte("x"), 0))
-	l, err := unix.Socket(unix.AF_UNIX, unix.SOCK_STREAM, 0)
-	check(t, err)
-	defer unix.Close(l)
-	t.Chdir(dir)
-	check(t, unix.Bind(l, &unix.SockaddrUnix{Name: "socket"}))
-	mustNormalise(t, dir, NormaliseOptions{Epoch: epoch})
-	wantList(t, dir)
-	st := stat(t, dir)
-	if st.Mode&0o7777 != 0o755 || st.Mtim.Sec != epoch {
-		t.Errorf("root has mode %o, time %d", st.Mode, st.Mtim.Sec)
-	}
-	if n, _ := unix.Listxattr(dir, nil); n != 0 {
-		t.Error("root keeps attributes")
-	}
-	if entries, _ := filepath.Glob(dir + "/*"); len(entries) != 0 {
-		t.Errorf("root holds %v", entries)
-	}
+	nstest.Root(t, func(t *testing.T) {
+		dir := mkdir(t, t.TempDir(), "root")
+		check(t, os.Chmod(dir, 0o700))
+		check(t, unix.Setxattr(dir, "user.note", []byte("x"), 0))
+		l, err := unix.Socket(unix.AF_UNIX, unix.SOCK_STREAM, 0)
+		check(t, err)
+		defer unix.Close(l)
+		t.Chdir(dir)
+		check(t, unix.Bind(l, &unix.SockaddrUnix{Name: "socket"}))
+		mustNormalise(t, dir, NormaliseOptions{Epoch: epoch})
+		wantList(t, dir)
+		st := stat(t, dir)
+		if st.Mode&0o7777 != 0o755 || st.Mtim.Sec != epoch {
+			t.Errorf("root has mode %o, time %d", st.Mode, st.Mtim.Sec)
+		}
+		if n, _ := unix.Listxattr(dir, nil); n != 0 {
+			t.Error("root keeps attributes")
+		}
+		if entries, _ := filepath.Glob(dir + "/*"); len(entries) != 0 {
+			t.Errorf("root holds %v", entries)
+		}
+	})
 }
 
 func TestPatterns(t *testing.T) {

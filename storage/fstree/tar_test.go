@@ -175,20 +175,22 @@ func TestGNUReads(t *testing.T) {
 }
 
 func TestWriteTarFails(t *testing.T) {
-	dir := t.TempDir()
-	mustUnpack(t, dir, archive(t, ent{name: "big", body: strings.Repeat("x", 20<<20)}), UnpackOptions{})
-	full := errors.New("disk full")
-	if _, _, err := WriteTar(context.Background(), writerFunc(func([]byte) (int, error) { return 0, full }), dir); !errors.Is(err, full) {
-		t.Errorf("error %v", err)
-	}
-	ctx, cancel := context.WithCancel(context.Background())
-	cancel()
-	if _, _, err := Digest(ctx, dir); !errors.Is(err, context.Canceled) {
-		t.Errorf("error %v", err)
-	}
-	if _, _, err := Digest(context.Background(), dir+"/nothing"); !errors.Is(err, os.ErrNotExist) {
-		t.Errorf("error %v", err)
-	}
+	nstest.Root(t, func(t *testing.T) {
+		dir := t.TempDir()
+		mustUnpack(t, dir, archive(t, ent{name: "big", body: strings.Repeat("x", 20<<20)}), UnpackOptions{})
+		full := errors.New("disk full")
+		if _, _, err := WriteTar(context.Background(), writerFunc(func([]byte) (int, error) { return 0, full }), dir); !errors.Is(err, full) {
+			t.Errorf("error %v", err)
+		}
+		ctx, cancel := context.WithCancel(context.Background())
+		cancel()
+		if _, _, err := Digest(ctx, dir); !errors.Is(err, context.Canceled) {
+			t.Errorf("error %v", err)
+		}
+		if _, _, err := Digest(context.Background(), dir+"/nothing"); !errors.Is(err, os.ErrNotExist) {
+			t.Errorf("error %v", err)
+		}
+	})
 }
 
 type writerFunc func([]byte) (int, error)
@@ -226,19 +228,21 @@ rm usr/bin/c; ln -s b usr/bin/c; rm -r usr/share/doc/two; ln -s one usr/share/do
 }
 
 func TestIndexLines(t *testing.T) {
-	dir := t.TempDir()
-	mustUnpack(t, dir, archive(t, odd()...), UnpackOptions{})
-	mustNormalise(t, dir, NormaliseOptions{Epoch: epoch})
-	var index bytes.Buffer
-	check(t, Index(context.Background(), &index, dir))
-	if got, err := Compare(context.Background(), Indexed(&index), Tree(dir)); err != nil || len(got) != 0 {
-		t.Errorf("differences %v, error %v", got, err)
-	}
-	for _, bad := range []string{"x", "0 0644 0 0 0 0 - - path", "0 0644 0 0 0 0 - -", `0 0644 0 0 x 0 - - "p"`, `2 0644 0 0 0 0 - - "p" l`, "00 0644 0 0 0 0 - - \"p\""} {
-		if _, err := Compare(context.Background(), Indexed(strings.NewReader(bad+"\n")), Tree(dir)); err == nil {
-			t.Errorf("line %q accepted", bad)
+	nstest.Root(t, func(t *testing.T) {
+		dir := t.TempDir()
+		mustUnpack(t, dir, archive(t, odd()...), UnpackOptions{})
+		mustNormalise(t, dir, NormaliseOptions{Epoch: epoch})
+		var index bytes.Buffer
+		check(t, Index(context.Background(), &index, dir))
+		if got, err := Compare(context.Background(), Indexed(&index), Tree(dir)); err != nil || len(got) != 0 {
+			t.Errorf("differences %v, error %v", got, err)
 		}
-	}
+		for _, bad := range []string{"x", "0 0644 0 0 0 0 - - path", "0 0644 0 0 0 0 - -", `0 0644 0 0 x 0 - - "p"`, `2 0644 0 0 0 0 - - "p" l`, "00 0644 0 0 0 0 - - \"p\""} {
+			if _, err := Compare(context.Background(), Indexed(strings.NewReader(bad+"\n")), Tree(dir)); err == nil {
+				t.Errorf("line %q accepted", bad)
+			}
+		}
+	})
 }
 
 func TestStreamReaders(t *testing.T) {

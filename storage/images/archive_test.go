@@ -17,6 +17,8 @@ import (
 
 	"github.com/opencontainers/go-digest"
 	"golang.org/x/sys/unix"
+
+	"github.com/karapace/karapace/storage/fstree/nstest"
 )
 
 func check(t testing.TB, err error) {
@@ -106,31 +108,33 @@ func tree(t testing.TB, root string) (paths []string) {
 }
 
 func TestArchive(t *testing.T) {
-	plain := []string{"etc/", "etc/os-release=ID=x", "usr/", "usr/bin/"}
-	for name, c := range map[string]struct {
-		files []string
-		want  []string
-	}{
-		"plain":         {plain, []string{"etc", "etc/os-release=ID=x", "usr", "usr/bin"}},
-		"with dots":     {[]string{"./", "./etc/", "./bin=-> usr/bin"}, []string{"bin", "etc"}},
-		"one directory": {[]string{"root/", "root/etc/", "root/usr/", "root/root/", "root/root/x=x"}, []string{"etc", "root", "root/x=x", "usr"}},
-		"parents made":  {[]string{"etc/x=1", "usr/y=2"}, []string{"etc", "etc/x=1", "usr", "usr/y=2"}},
-	} {
-		for _, b := range [][]byte{pack(t, c.files...), gz(t, pack(t, c.files...))} {
-			path := save(t, b)
-			root, base, err := unpack(t, path, "amd64")
-			if err != nil {
-				t.Errorf("%s: %v", name, err)
-				continue
-			}
-			if got := tree(t, root); !slices.Equal(got, c.want) {
-				t.Errorf("%s: %q, want %q", name, got, c.want)
-			}
-			if want := digest.NewDigestFromBytes(digest.SHA256, sum(b)); base.Digest != want || base.Newest != 1000 && name != "one" || base.Env != nil {
-				t.Errorf("%s: %+v", name, base)
+	nstest.Root(t, func(t *testing.T) {
+		plain := []string{"etc/", "etc/os-release=ID=x", "usr/", "usr/bin/"}
+		for name, c := range map[string]struct {
+			files []string
+			want  []string
+		}{
+			"plain":         {plain, []string{"etc", "etc/os-release=ID=x", "usr", "usr/bin"}},
+			"with dots":     {[]string{"./", "./etc/", "./bin=-> usr/bin"}, []string{"bin", "etc"}},
+			"one directory": {[]string{"root/", "root/etc/", "root/usr/", "root/root/", "root/root/x=x"}, []string{"etc", "root", "root/x=x", "usr"}},
+			"parents made":  {[]string{"etc/x=1", "usr/y=2"}, []string{"etc", "etc/x=1", "usr", "usr/y=2"}},
+		} {
+			for _, b := range [][]byte{pack(t, c.files...), gz(t, pack(t, c.files...))} {
+				path := save(t, b)
+				root, base, err := unpack(t, path, "amd64")
+				if err != nil {
+					t.Errorf("%s: %v", name, err)
+					continue
+				}
+				if got := tree(t, root); !slices.Equal(got, c.want) {
+					t.Errorf("%s: %q, want %q", name, got, c.want)
+				}
+				if want := digest.NewDigestFromBytes(digest.SHA256, sum(b)); base.Digest != want || base.Newest != 1000 && name != "one" || base.Env != nil {
+					t.Errorf("%s: %+v", name, base)
+				}
 			}
 		}
-	}
+	})
 }
 
 func sum(b []byte) []byte {
@@ -139,28 +143,30 @@ func sum(b []byte) []byte {
 }
 
 func TestArchiveRefused(t *testing.T) {
-	for name, c := range map[string]struct {
-		data []byte
-		want string
-	}{
-		"no system":        {pack(t, "a=1", "b/"), `holds no root file system: etc and usr are not at its top, nor in one directory there, but "a", "b"`},
-		"nothing":          {pack(t), "it holds nothing"},
-		"two directories":  {pack(t, "root/etc/", "root/usr/", "other/"), "no root file system"},
-		"etc is a link":    {pack(t, "etc=-> /etc", "usr/"), "no root file system"},
-		"no archive":       {[]byte(strings.Repeat("text\n", 300)), "read tar"},
-		"empty":            {nil, "cut short"},
-		"cut":              {pack(t, "etc/", "usr/")[:1024], "cut short"},
-		"climbing":         {pack(t, "etc/", "usr/", "../x=1"), `entry "../x": the name holds ".."`},
-		"compressed image": {gz(t, pack(t, "manifest.json=[]")), "decompress it first"},
-		"squashfs":         {[]byte("hsqs and more"), "squashfs is not supported"},
-		"bzip2":            {[]byte("BZh91AY&SY"), "bzip2 is not supported"},
-	} {
-		path := save(t, c.data)
-		_, _, err := unpack(t, path, "amd64")
-		if err == nil || !strings.Contains(err.Error(), c.want) || !strings.Contains(err.Error(), path) {
-			t.Errorf("%s: error %v", name, err)
+	nstest.Root(t, func(t *testing.T) {
+		for name, c := range map[string]struct {
+			data []byte
+			want string
+		}{
+			"no system":        {pack(t, "a=1", "b/"), `holds no root file system: etc and usr are not at its top, nor in one directory there, but "a", "b"`},
+			"nothing":          {pack(t), "it holds nothing"},
+			"two directories":  {pack(t, "root/etc/", "root/usr/", "other/"), "no root file system"},
+			"etc is a link":    {pack(t, "etc=-> /etc", "usr/"), "no root file system"},
+			"no archive":       {[]byte(strings.Repeat("text\n", 300)), "read tar"},
+			"empty":            {nil, "cut short"},
+			"cut":              {pack(t, "etc/", "usr/")[:1024], "cut short"},
+			"climbing":         {pack(t, "etc/", "usr/", "../x=1"), `entry "../x": the name holds ".."`},
+			"compressed image": {gz(t, pack(t, "manifest.json=[]")), "decompress it first"},
+			"squashfs":         {[]byte("hsqs and more"), "squashfs is not supported"},
+			"bzip2":            {[]byte("BZh91AY&SY"), "bzip2 is not supported"},
+		} {
+			path := save(t, c.data)
+			_, _, err := unpack(t, path, "amd64")
+			if err == nil || !strings.Contains(err.Error(), c.want) || !strings.Contains(err.Error(), path) {
+				t.Errorf("%s: error %v", name, err)
+			}
 		}
-	}
+	})
 }
 
 func TestOpenRefuses(t *testing.T) {

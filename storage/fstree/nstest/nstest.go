@@ -36,6 +36,16 @@ func Both(t *testing.T, f func(t *testing.T)) {
 	})
 }
 
+// Root runs f as root: as this user, or for somebody else inside a user namespace.
+func Root(t *testing.T, f func(t *testing.T)) {
+	t.Helper()
+	if os.Geteuid() == 0 {
+		f(t)
+		return
+	}
+	enter(t)
+}
+
 // Userns runs f inside a user namespace only.
 func Userns(t *testing.T, f func(t *testing.T)) {
 	t.Helper()
