@@ -197,5 +197,5 @@ func noSystem(entries []os.DirEntry) error {
 	if image {
 		return errors.New("it is a compressed image archive: decompress it first")
 	}
-	return fmt.Errorf("it holds no root file system: etc and usr are not at its top, nor in one directory there, but %s", strings.Join(names, ", "))
+	return fmt.Errorf("it holds no root file system, which has etc, and usr or bin, at its top or in the only directory there; at its top are %s", strings.Join(names, ", "))
 }

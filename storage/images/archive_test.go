@@ -148,7 +148,7 @@ func TestArchiveRefused(t *testing.T) {
 			data []byte
 			want string
 		}{
-			"no system":        {pack(t, "a=1", "b/"), `holds no root file system: etc and usr are not at its top, nor in one directory there, but "a", "b"`},
+			"no system":        {pack(t, "a=1", "b/"), `only directory there; at its top are "a", "b"`},
 			"nothing":          {pack(t), "it holds nothing"},
 			"two directories":  {pack(t, "root/etc/", "root/usr/", "other/"), "no root file system"},
 			"etc is a link":    {pack(t, "etc=-> /etc", "usr/"), "no root file system"},
