@@ -48,7 +48,7 @@ func (c *container) writeFiles() error {
 	if err := os.Mkdir(filepath.Join(c.plan.State, stateName), 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
 		return fmt.Errorf("make the runtime's state: %w", err)
 	}
-	return errors.Join(writeFile(filepath.Join(c.plan.Bundle, configName), text), writeFile(c.log(), nil))
+	return writeFile(filepath.Join(c.plan.Bundle, configName), text)
 }
 
 // config is the document the runtime gets: the spec, but for its process and what its user namespace may not mount. The

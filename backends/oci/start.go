@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -37,6 +38,11 @@ func (c *container) start(ctx context.Context, lock *envlock.Session) (*nsproc.P
 	if err := c.writeFiles(); err != nil {
 		return nil, err
 	}
+	log, err := c.newLog()
+	if err != nil {
+		return nil, err
+	}
+	defer log.Close()
 	mask := rawproc.SignalMask()
 	first := &nsproc.First{
 		Backend: c.name, Session: lock, State: c.plan.State, Mapping: c.plan.Mapping, Flags: unix.CLONE_NEWNS | unix.CLONE_NEWPID,
@@ -48,7 +54,7 @@ func (c *container) start(ctx context.Context, lock *envlock.Session) (*nsproc.P
 	}
 	proc, err := first.Start(ctx)
 	if errors.Is(err, nsproc.ErrDied) {
-		err = c.failure()
+		err = c.failure(log)
 	}
 	if err != nil || c.name != "youki" || c.plan.Flags&unix.CLONE_NEWNET == 0 {
 		return proc, err
@@ -164,14 +170,21 @@ func (c *container) args() []string {
 
 func (c *container) log() string { return filepath.Join(c.plan.State, logName) }
 
-// failure is what the runtime has said before it ended.
-func (c *container) failure() error {
-	f, err := os.Open(c.log())
-	if err != nil {
-		return fmt.Errorf("%s has failed: %w", c.name, err)
+// newLog makes the file that the runtime's messages go to, which crun gives away to the user of its container.
+func (c *container) newLog() (*os.File, error) {
+	if err := os.Remove(c.log()); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("remove log: %w", err)
 	}
-	defer f.Close()
-	text, err := io.ReadAll(io.LimitReader(f, logLimit))
+	f, err := os.OpenFile(c.log(), os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("make log: %w", err)
+	}
+	return f, nil
+}
+
+// failure is what the runtime has said before it ended.
+func (c *container) failure(log io.Reader) error {
+	text, err := io.ReadAll(io.LimitReader(log, logLimit))
 	if err != nil {
 		return fmt.Errorf("%s has failed: %w", c.name, err)
 	}
