@@ -56,7 +56,7 @@ var confined = map[string][]string{
 	"github.com/opencontainers/go-digest":              {"manifest", "storage", "cmd/internal"},
 	"github.com/ProtonMail/go-crypto":                  {"manifest/distro/aptrepo"},
 	"github.com/klauspost/compress":                    {"storage/fstree", "manifest/distro/aptrepo"},
-	"github.com/ulikunitz/xz":                          {"storage/fstree", "manifest/distro/aptrepo"},
+	"github.com/therootcompany/xz":                     {"storage/fstree", "manifest/distro/aptrepo"},
 	"golang.org/x/sys/unix":                            {"storage", "backends", "cmd/internal", "cmd/karapace", "cmd/karapace-store"},
 	"golang.org/x/sync":                                {"storage", "manifest/distro", "cmd/internal/builder"},
 }

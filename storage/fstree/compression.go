@@ -7,8 +7,7 @@ import (
 
 	"github.com/klauspost/compress/gzip"
 	"github.com/klauspost/compress/zstd"
-
-	"github.com/karapace/karapace/storage/fstree/xz"
+	"github.com/therootcompany/xz"
 )
 
 // magicSize is how many first bytes tell the compression.
@@ -16,6 +15,9 @@ const magicSize = 6
 
 // maxWindow bounds what a compressed stream can make its decoder hold; it is the most that zstd -d accepts by default.
 const maxWindow = 128 << 20
+
+// maxDictionary is the same for xz: its highest preset needs that much.
+const maxDictionary = 64 << 20
 
 // decompressor returns a reader of what is compressed in r, which begins with magic, or nil when it is not compressed.
 // Its Close must be called. Formats: RFC 1952, RFC 8878, the .xz file format.
@@ -35,7 +37,11 @@ func decompressor(magic []byte, r io.Reader) (io.ReadCloser, error) {
 		}
 		return &named{"zstd", z, func() error { z.Close(); return nil }}, nil
 	case bytes.HasPrefix(magic, []byte{0xfd, '7', 'z', 'X', 'Z', 0}):
-		return &named{"xz", xz.NewReader(r, 2), func() error { return nil }}, nil
+		z, err := xz.NewReader(r, maxDictionary)
+		if err != nil {
+			return nil, fmt.Errorf("decompress xz: %w", err)
+		}
+		return &named{"xz", z, func() error { return nil }}, nil
 	}
 	for format, start := range map[string]string{"bzip2": "BZh", "lzma": "\x5d\x00\x00", "squashfs": "hsqs", "zip": "PK\x03\x04"} {
 		if bytes.HasPrefix(magic, []byte(start)) {

@@ -10,8 +10,11 @@ import (
 
 	"github.com/klauspost/compress/gzip"
 	"github.com/klauspost/compress/zstd"
-	"github.com/ulikunitz/xz"
+	"github.com/therootcompany/xz"
 )
+
+// maxDictionary bounds what an xz stream makes its decoder hold: xz -9 needs that much.
+const maxDictionary = 64 << 20
 
 // Decompress gives the plain bytes of r, whose first bytes tell how it is compressed: gzip, xz, zstd, bzip2 or not at
 // all. More than limit plain bytes is an error.
@@ -28,7 +31,7 @@ func Decompress(r io.Reader, limit int64) (io.ReadCloser, error) {
 	case bytes.HasPrefix(head, []byte{0x1f, 0x8b}):
 		plain, err = gzip.NewReader(br)
 	case bytes.HasPrefix(head, []byte("\xfd7zXZ\x00")):
-		plain, err = xz.ReaderConfig{DictCap: 8 << 20}.NewReader(br)
+		plain, err = xz.NewReader(br, maxDictionary)
 	case bytes.HasPrefix(head, []byte{0x28, 0xb5, 0x2f, 0xfd}):
 		var z *zstd.Decoder
 		z, err = zstd.NewReader(br, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxWindow(128<<20))
