@@ -52,6 +52,9 @@ func copyFiles(from, to string) error {
 		return err
 	}
 	for _, e := range entries {
+		if e.IsDir() { // what was found damaged
+			continue
+		}
 		if err := copyFile(filepath.Join(from, e.Name()), filepath.Join(to, e.Name())); err != nil {
 			return fmt.Errorf("copy %s: %w", e.Name(), err)
 		}

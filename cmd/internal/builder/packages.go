@@ -3,6 +3,7 @@ package builder
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -15,6 +16,7 @@ import (
 	"github.com/karapace/karapace/manifest"
 	"github.com/karapace/karapace/manifest/distro"
 	"github.com/karapace/karapace/manifest/distro/aptrepo"
+	"github.com/karapace/karapace/storage/fetch"
 	"github.com/karapace/karapace/storage/fstree"
 )
 
@@ -114,7 +116,7 @@ func (b *build) install(ctx context.Context, key digest.Digest) error {
 			return err
 		}
 		if err := m.Install(ctx, sb, b.fetch, b.lock.Packages); err != nil {
-			return failure.New(failure.General, err, "")
+			return installFailure(err)
 		}
 		if err := sb.unmount(); err != nil {
 			return err
@@ -135,6 +137,16 @@ func (b *build) install(ctx context.Context, key digest.Digest) error {
 		b.packages = made
 		return b.remember(key, "packages", made)
 	})
+}
+
+// installFailure tells a file that cannot be had from a package that cannot be installed.
+func installFailure(err error) error {
+	var missing *fetch.MissingError
+	var corrupt *fetch.CorruptError
+	if errors.As(err, &missing) || errors.As(err, &corrupt) {
+		return remoteFailure(err)
+	}
+	return failure.New(failure.General, err, "")
 }
 
 // onBase calls f with a sandbox whose root is the base with a throw-away layer, upper, on top.

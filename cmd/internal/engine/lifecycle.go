@@ -30,14 +30,24 @@ func (e *Engine) Stop(ctx context.Context, ref string, grace time.Duration) (r *
 	if err != nil {
 		return nil, false, backendFailure(err)
 	}
-	if !st.Running {
-		return r, false, nil
+	if st.Running {
+		err = backends.Stop(ctx, state, grace)
+		stopped = !errors.Is(err, backends.ErrNotRunning) // else it has just ended by itself
+		if stopped && err != nil {
+			return nil, false, backendFailure(err)
+		}
 	}
-	err = backends.Stop(ctx, state, grace)
-	if errors.Is(err, backends.ErrNotRunning) { // it has just ended by itself
-		return r, false, nil
+	return r, stopped, e.gone(ctx, state)
+}
+
+// gone waits for the end of an environment that nobody is in any more. A session that began meanwhile is not waited for.
+func (e *Engine) gone(ctx context.Context, state string) error {
+	err := backends.Forget(ctx, state)
+	var be *backends.Error
+	if errors.As(err, &be) && be.Kind == backends.Busy || errors.Is(err, fs.ErrNotExist) {
+		return nil
 	}
-	return r, true, backendFailure(err)
+	return backendFailure(err)
 }
 
 // Rename gives an environment another name.
