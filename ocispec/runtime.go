@@ -51,11 +51,15 @@ type Session struct {
 // Path is where programs are looked for when neither image nor manifest says otherwise.
 const Path = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
+// specVersion is the oldest version of the runtime-spec that has all the documents say. Runtimes refuse versions that are
+// newer than they are, whatever stands in a document.
+const specVersion = "1.0.2"
+
 // Runtime makes the runtime-spec document (config.json) of a session.
 func Runtime(s Session) *rspec.Spec {
 	env := mergeEnv([]string{"PATH=" + Path}, s.ImageEnv, s.Edits.Env, s.ManifestEnv, s.Process.Env)
 	spec := &rspec.Spec{
-		Version:  rspec.Version,
+		Version:  specVersion,
 		Root:     &rspec.Root{Path: "rootfs", Readonly: s.ReadOnlyRoot},
 		Hostname: s.Hostname,
 		Process: &rspec.Process{
@@ -82,7 +86,7 @@ func Runtime(s Session) *rspec.Spec {
 // Build makes the document package managers run in: root inside, no network, nothing of the host.
 func Build(root string, args, env []string, edits Edits) *rspec.Spec {
 	return &rspec.Spec{
-		Version:  rspec.Version,
+		Version:  specVersion,
 		Root:     &rspec.Root{Path: root},
 		Hostname: "localhost",
 		Process: &rspec.Process{
