@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"syscall"
+	"time"
 
 	"github.com/urfave/cli/v2"
 
@@ -62,6 +63,7 @@ func (p *program) app() *cli.App {
 		Name:            "karapace",
 		Usage:           "development environments that are certain",
 		Version:         version,
+		Compiled:        time.Unix(0, 0), // else it is looked for on disk
 		HideVersion:     true,
 		HideHelpCommand: true,
 		Writer:          p.stdout,

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"strings"
@@ -27,11 +28,16 @@ func (p *program) say(format string, args ...any) {
 
 // table prints rows under headings, columns aligned.
 func (p *program) table(rows [][]string) error {
-	w := tabwriter.NewWriter(p.stdout, 0, 8, 2, ' ', 0)
+	var text bytes.Buffer // the tab writer writes cell by cell
+	w := tabwriter.NewWriter(&text, 0, 8, 2, ' ', 0)
 	for _, r := range rows {
 		fmt.Fprintln(w, printable(strings.Join(r, "\t")))
 	}
-	return w.Flush()
+	if err := w.Flush(); err != nil {
+		return err
+	}
+	_, err := p.stdout.Write(text.Bytes())
+	return err
 }
 
 // describe prints what build, rebuild and the like have made.

@@ -137,11 +137,11 @@ func (b *build) names() []string {
 
 // checkClock refuses a clock behind the lock: times could not be clamped and some programs would behave differently.
 func (b *build) checkClock(now time.Time) error {
-	if now.Unix() > b.lock.SourceDateEpoch {
+	if now.Unix() >= b.lock.SourceDateEpoch {
 		return nil
 	}
-	return failure.New(failure.General, fmt.Errorf("this machine's clock says %s, and the inputs are from %s",
-		now.UTC().Format(time.RFC3339), time.Unix(b.lock.SourceDateEpoch, 0).UTC().Format(time.RFC3339)), "set the clock")
+	return failure.New(failure.General, fmt.Errorf("this machine's clock says %s, and the newest of the inputs is from %s",
+		now.UTC().Format(time.RFC3339), time.Unix(b.lock.SourceDateEpoch, 0).UTC().Format(time.RFC3339)), "set the clock, or make the base image anew without times in the future")
 }
 
 // finish builds what the lock says and makes the environment.

@@ -2,6 +2,7 @@ package builder
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -19,8 +20,10 @@ import (
 
 // adopt makes a normalised tree a layer of the store by renaming it; parent is the layer below, if any.
 func (b *build) adopt(ctx context.Context, dir string, parent digest.Digest) (layer, error) {
+	written := make(chan error, 1) // what the layer's record waits for, begun while the digest is computed
+	go func() { written <- syncFS(dir) }()
 	id, size, err := fstree.Digest(ctx, dir)
-	if err != nil {
+	if err = errors.Join(err, <-written); err != nil {
 		return layer{}, failure.New(failure.Store, err, "")
 	}
 	store, err := b.layers()

@@ -31,11 +31,8 @@ type Environment struct {
 
 // Describe tells about a record, and asks the kernel whether it runs.
 func (e *Engine) Describe(r *storage.Record) Environment {
-	running := false
-	if s, err := storage.Open(e.StoreRoot); err == nil {
-		st, err := backends.Running(s.EnvDir(r.EnvID, "state"))
-		running = err == nil && st.Running
-	}
+	st, err := backends.Running(filepath.Join(e.StoreRoot, "envs", string(r.EnvID), "state"))
+	running := err == nil && st.Running
 	return Environment{
 		EnvID: r.EnvID, ShortID: r.EnvID.Short(), Name: r.Name, State: r.State, Running: running, Arch: r.Arch,
 		BaseImage: r.BaseImage, BaseLayer: r.BaseLayer, PackageLayer: r.PackageLayer, ImageDigest: r.ImageDigest,
