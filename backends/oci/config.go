@@ -86,6 +86,15 @@ func (c *container) mount(m rspec.Mount) rspec.Mount {
 	return m
 }
 
+// Unusable says why a runtime that is installed cannot run environments of this user here; nil when it can.
+func Unusable(name string) error {
+	if name != "youki" || unix.Geteuid() == 0 {
+		return nil
+	}
+	_, err := delegated()
+	return err
+}
+
 // delegated is the caller's own cgroup, where it may make others: what youki cannot do without.
 func delegated() (string, error) {
 	missing := &backends.Error{

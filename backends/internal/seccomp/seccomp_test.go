@@ -19,7 +19,7 @@ import (
 type call struct {
 	number uint32
 	arch   uint32
-	ip     uint64
+	_      uint64 // instruction pointer
 	args   [6]uint64
 }
 

@@ -10,6 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/karapace/karapace/backends"
+	"github.com/karapace/karapace/backends/oci"
 	"github.com/karapace/karapace/backends/userns"
 	"github.com/karapace/karapace/cmd/internal/failure"
 	"github.com/karapace/karapace/storage"
@@ -43,7 +44,9 @@ func (e *Engine) Doctor(ctx context.Context) []Check {
 		c := Check{Name: "backend " + b.Name, OK: b.Available, Needed: b.Name == "namespace", Detail: strings.TrimSpace(b.Path + " " + b.Version)}
 		if !b.Available {
 			c.Detail = b.Reason
-			c.Fix = installHint(b.Name, osRelease())
+			if b.Path == "" {
+				c.Fix = installHint(b.Name, osRelease())
+			}
 		}
 		checks = append(checks, c)
 	}
@@ -162,7 +165,12 @@ func installHint(runtime string, ids []string) string {
 func (e *Engine) Backends(ctx context.Context) []BackendInfo {
 	var out []BackendInfo
 	for _, i := range backends.Detect(ctx, e.BackendDirs) {
-		out = append(out, BackendInfo{Name: i.Name, Available: i.Available, Version: i.Version, Path: i.Path, Reason: i.Reason})
+		b := BackendInfo{Name: i.Name, Available: i.Available, Version: i.Version, Path: i.Path, Reason: i.Reason}
+		var why *backends.Error
+		if err := oci.Unusable(i.Name); b.Available && errors.As(err, &why) {
+			b.Available, b.Reason = false, why.Err.Error()
+		}
+		out = append(out, b)
 	}
 	return out
 }
