@@ -19,6 +19,7 @@
 package envlock
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -49,6 +50,9 @@ var errElsewhere = errors.New("it runs in a pid namespace that is not visible fr
 
 // ErrNotRunning says that there is no container to act on.
 var ErrNotRunning = errors.New("not running")
+
+// noteSize is the size of what the lock file contains, in bytes; the rest of it is blank.
+const noteSize = 128
 
 // note is what the lock file contains.
 type note struct {
@@ -239,12 +243,15 @@ func (s *Session) Started(backend string, pid int) error {
 	if err != nil {
 		return fmt.Errorf("note the container's process: %w", err)
 	}
-	fd, err := openFile(s.dir, lockName, unix.O_WRONLY|unix.O_TRUNC)
+	fd, err := openFile(s.dir, lockName, unix.O_WRONLY)
 	if err != nil {
 		return err
 	}
 	defer unix.Close(fd)
-	if _, err := unix.Write(fd, append(text, '\n')); err != nil {
+	// In place: a file that is truncated and written again is flushed by some file systems when it is closed.
+	padded := bytes.Repeat([]byte{' '}, noteSize)
+	copy(padded, text)
+	if _, err := unix.Pwrite(fd, padded, 0); err != nil {
 		return fmt.Errorf("write %s/%s: %w", s.dir, lockName, err)
 	}
 	return nil
@@ -311,7 +318,7 @@ func isFile(fd int, dir, name string) bool {
 
 // readNote gives what the lock file says, nothing when that is damaged.
 func readNote(fd int) note {
-	buf := make([]byte, 512)
+	buf := make([]byte, noteSize)
 	n, err := unix.Pread(fd, buf, 0)
 	var v note
 	if err != nil || json.Unmarshal(buf[:n], &v) != nil {

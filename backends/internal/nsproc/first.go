@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"runtime"
 	"slices"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -191,8 +192,11 @@ func (proc *Process) Kill() {
 func (proc *Process) Release() {
 	proc.prog.Released()
 	unix.Close(proc.ctl)
-	go rawproc.Wait(proc.Pid)
+	// Not at once: a caller that ends now is spared a thread.
+	time.AfterFunc(reapDelay, func() { rawproc.Wait(proc.Pid) })
 }
+
+const reapDelay = 100 * time.Millisecond
 
 func read(fd int, b []byte) (int, error) {
 	for {

@@ -6,12 +6,12 @@ import (
 	"os"
 	"os/signal"
 	"sync"
-	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/karapace/karapace/backends"
+	"github.com/karapace/karapace/backends/internal/forward"
 	"github.com/karapace/karapace/backends/internal/rawproc"
 	"github.com/karapace/karapace/backends/internal/tty"
 )
@@ -19,20 +19,13 @@ import (
 // supervise waits for a command to end, which leads a process group of its own. Meanwhile it passes signals on, and ends
 // the command when ctx is cancelled. The bridge is to its terminal, nil when it has none.
 func supervise(ctx context.Context, pid int, bridge *tty.Bridge) (backends.Exit, error) {
-	pidfd, err := unix.PidfdOpen(pid, 0)
-	if err != nil {
-		return backends.Exit{}, fmt.Errorf("open process %d: %w", pid, err)
-	}
-	t := &target{pid: pid, pidfd: pidfd, bridge: bridge}
-	stopForwarding := t.forwardSignals()
-	if bridge != nil {
-		bridge.Resize() // to what the size may have become before its changes were noticed
-	}
+	t := &target{pid: pid}
+	stopSignals := t.forwardSignals(bridge)
 	stopCancelling := context.AfterFunc(ctx, t.cancel)
-	err = waitExited(pid)
+	err := waitExited(pid)
 	stopCancelling()
-	stopForwarding()
-	t.reap()
+	stopSignals()
+	t.end()
 	if err != nil {
 		return backends.Exit{}, err
 	}
@@ -40,10 +33,7 @@ func supervise(ctx context.Context, pid int, bridge *tty.Bridge) (backends.Exit,
 	if err != nil {
 		return backends.Exit{}, fmt.Errorf("wait for process %d: %w", pid, err)
 	}
-	if ctx.Err() != nil {
-		return exitOf(ws), ctx.Err()
-	}
-	return exitOf(ws), nil
+	return exitOf(ws), ctx.Err()
 }
 
 func exitOf(ws unix.WaitStatus) backends.Exit {
@@ -66,56 +56,69 @@ func waitExited(pid int) error {
 	}
 }
 
-// target is a process that gets signals until it is reaped.
+// target is a process that may be signalled until it has ended.
 type target struct {
-	mu     sync.Mutex
-	pid    int
-	pidfd  int // -1 when it is reaped
-	bridge *tty.Bridge
+	pid   int
+	mu    sync.Mutex
+	ended bool
 }
 
-func (t *target) reap() {
+func (t *target) end() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	unix.Close(t.pidfd)
-	t.pidfd = -1
+	t.ended = true
 }
 
-// signal sends to the process or its group. That it has died meanwhile is no error.
-func (t *target) signal(sig unix.Signal, group bool) {
+func (t *target) signal(pid int, sig unix.Signal) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	switch {
-	case t.pidfd < 0:
-	case group && unix.Kill(-t.pid, sig) == nil:
-	default:
-		unix.PidfdSendSignal(t.pidfd, sig, nil, 0)
+	if !t.ended {
+		_ = unix.Kill(pid, sig) // it may be dead and not noticed yet
 	}
 }
 
 // cancel sends TERM, and KILL when that has not helped in time.
 func (t *target) cancel() {
-	t.signal(unix.SIGTERM, false)
+	t.signal(t.pid, unix.SIGTERM)
 	time.Sleep(backends.KillDelay)
-	t.signal(unix.SIGKILL, false)
+	t.signal(t.pid, unix.SIGKILL)
 }
 
 // forwardSignals passes on what is sent to this process. What a terminal sends goes to the whole group, since the
-// command is not in the terminal's foreground group and gets nothing by itself.
-func (t *target) forwardSignals() (stop func()) {
-	signals := []os.Signal{
-		unix.SIGINT, unix.SIGTERM, unix.SIGQUIT, unix.SIGUSR1, unix.SIGUSR2, unix.SIGCONT, unix.SIGTSTP, unix.SIGALRM, unix.SIGWINCH,
+// command is not in the terminal's foreground group and gets nothing by itself. The group is orphaned, so that it would
+// ignore TSTP.
+func (t *target) forwardSignals(bridge *tty.Bridge) (stop func()) {
+	toProcess := []unix.Signal{unix.SIGTERM, unix.SIGUSR1, unix.SIGUSR2, unix.SIGALRM}
+	toGroup := []unix.Signal{unix.SIGINT, unix.SIGQUIT, unix.SIGHUP}
+	if bridge == nil {
+		stop, _ = forward.Start(t.pid, toProcess, append(toGroup, unix.SIGCONT, unix.SIGTSTP, unix.SIGWINCH))
+		return stop
 	}
-	if !signal.Ignored(unix.SIGHUP) { // under nohup
-		signals = append(signals, unix.SIGHUP)
+	stopOthers, _ := forward.Start(t.pid, toProcess, toGroup)
+	stopTerminal := t.followTerminal(bridge)
+	return func() {
+		stopTerminal()
+		stopOthers()
 	}
-	ch := make(chan os.Signal, 32)
-	signal.Notify(ch, signals...)
+}
+
+// followTerminal does what is to be done here about the user's terminal.
+func (t *target) followTerminal(bridge *tty.Bridge) (stop func()) {
+	ch := make(chan os.Signal, 8)
+	signal.Notify(ch, unix.SIGWINCH, unix.SIGTSTP, unix.SIGCONT)
+	bridge.Resize() // to what the size may have become before its changes were noticed
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
 		for sig := range ch {
-			t.forward(sig.(syscall.Signal))
+			switch sig {
+			case unix.SIGWINCH:
+				bridge.Resize() // which tells the command
+			case unix.SIGCONT:
+				t.signal(-t.pid, unix.SIGCONT)
+			case unix.SIGTSTP:
+				t.stop(bridge)
+			}
 		}
 	}()
 	return func() {
@@ -125,34 +128,12 @@ func (t *target) forwardSignals() (stop func()) {
 	}
 }
 
-func (t *target) forward(sig unix.Signal) {
-	switch sig {
-	case unix.SIGTSTP:
-		t.stop()
-	case unix.SIGWINCH:
-		if t.bridge != nil {
-			t.bridge.Resize() // which tells the command
-			return
-		}
-		t.signal(sig, true)
-	case unix.SIGINT, unix.SIGQUIT, unix.SIGHUP, unix.SIGCONT:
-		t.signal(sig, true)
-	default:
-		t.signal(sig, false)
-	}
-}
-
-// stop stops the command and this process, for the user's shell to see, until both are continued. The command's group
-// is orphaned, so that it would ignore TSTP.
-func (t *target) stop() {
-	t.signal(unix.SIGSTOP, true)
-	if t.bridge != nil {
-		t.bridge.Suspend()
-	}
+// stop stops the command and this process, for the user's shell to see, until both are continued.
+func (t *target) stop(bridge *tty.Bridge) {
+	t.signal(-t.pid, unix.SIGSTOP)
+	bridge.Suspend()
 	unix.Kill(unix.Getpid(), unix.SIGSTOP)
-	if t.bridge != nil {
-		// A terminal that refuses now has gone, which the command will notice.
-		_ = t.bridge.Resume()
-		t.bridge.Resize()
-	}
+	// A terminal that refuses now has gone, which the command will notice.
+	_ = bridge.Resume()
+	bridge.Resize()
 }

@@ -1,0 +1,4 @@
+package forward
+
+// restorer is what a handler returns to.
+func restorer() uintptr
