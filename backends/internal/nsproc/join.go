@@ -21,6 +21,7 @@ type Session struct {
 	Filter      []unix.SockFilter // seccomp; nil is none
 	FilterFlags uintptr           // of seccomp(2)
 	Stdio       [3]int            // descriptors of the caller's; ignored with Process.Terminal
+	Size        *unix.Winsize     // of the terminal; nil is Process.ConsoleSize
 }
 
 // Started is a session's command that runs.
@@ -38,7 +39,7 @@ func (s *Session) Start() (*Started, error) {
 	if s.Process.Terminal {
 		// The one that joins shares our descriptors, so that the terminal it opens is ours.
 		flags = unix.CLONE_FILES
-		master, slave = openTerminal(p, s.Process)
+		master, slave = s.openTerminal(p)
 	}
 	p.Clone("start process", 0)
 	own, err := self()
@@ -168,15 +169,18 @@ func searchPath(env []string) string {
 }
 
 // openTerminal opens a new pseudo terminal of the container's own, and gives it to the command's user.
-func openTerminal(p *rawproc.Program, proc *rspec.Process) (master, slave rawproc.Reg) {
+func (s *Session) openTerminal(p *rawproc.Program) (master, slave rawproc.Reg) {
+	proc, size := s.Process, s.Size
+	if console := proc.ConsoleSize; size == nil && console != nil {
+		size = &unix.Winsize{Row: uint16(console.Height), Col: uint16(console.Width)}
+	}
 	master, slave = p.Reg(), p.Reg()
 	p.Call("open pseudo terminal", unix.SYS_OPENAT, rawproc.Int(unix.AT_FDCWD), rawproc.Str("/dev/pts/ptmx"), rawproc.Int(unix.O_RDWR|unix.O_NOCTTY|unix.O_CLOEXEC|unix.O_NOFOLLOW), rawproc.Int(0)).Into(master)
 	p.Call("unlock pseudo terminal", unix.SYS_IOCTL, rawproc.R(master), rawproc.Int(unix.TIOCSPTLCK), rawproc.Value(new(int32)))
 	p.Call("open pseudo terminal", unix.SYS_IOCTL, rawproc.R(master), rawproc.Int(unix.TIOCGPTPEER), rawproc.Int(unix.O_RDWR|unix.O_NOCTTY|unix.O_CLOEXEC)).Into(slave)
 	p.Call("give away pseudo terminal", unix.SYS_FCHOWN, rawproc.R(slave), rawproc.Int(proc.User.UID), rawproc.Int(-1))
-	if size := proc.ConsoleSize; size != nil {
-		ws := &unix.Winsize{Row: uint16(size.Height), Col: uint16(size.Width)}
-		p.Call("set terminal size", unix.SYS_IOCTL, rawproc.R(master), rawproc.Int(unix.TIOCSWINSZ), rawproc.Value(ws))
+	if size != nil {
+		p.Call("set terminal size", unix.SYS_IOCTL, rawproc.R(master), rawproc.Int(unix.TIOCSWINSZ), rawproc.Value(size))
 	}
 	return master, slave
 }

@@ -70,6 +70,9 @@ func (s *Session) run(ctx context.Context, io backends.Stdio) (backends.Exit, er
 	}
 	defer done()
 	s.Stdio = stdio
+	if s.Process.Terminal {
+		s.Size = tty.Size(io.In, io.Out)
+	}
 	started, err := s.Start()
 	if err != nil {
 		return backends.Exit{}, err

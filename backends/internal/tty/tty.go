@@ -94,16 +94,23 @@ func makeRaw(t *unix.Termios) {
 	t.Cc[unix.VMIN], t.Cc[unix.VTIME] = 1, 0
 }
 
-// Resize gives the pseudo terminal the size of the user's.
-func (b *Bridge) Resize() {
-	for _, f := range []*os.File{b.in, b.out} {
+// Size is the size of the user's terminal, nil when there is none.
+func Size(in, out *os.File) *unix.Winsize {
+	for _, f := range [...]*os.File{in, out} {
 		if f == nil {
 			continue
 		}
 		if size, err := unix.IoctlGetWinsize(int(f.Fd()), unix.TIOCGWINSZ); err == nil {
-			_ = unix.IoctlSetWinsize(b.master, unix.TIOCSWINSZ, size) // a master always has a size
-			return
+			return size
 		}
+	}
+	return nil
+}
+
+// Resize gives the pseudo terminal the size of the user's.
+func (b *Bridge) Resize() {
+	if size := Size(b.in, b.out); size != nil {
+		_ = unix.IoctlSetWinsize(b.master, unix.TIOCSWINSZ, size) // a master always has a size
 	}
 }
 
