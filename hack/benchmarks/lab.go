@@ -146,6 +146,9 @@ func (l *lab) machine(ctx context.Context) map[string]string {
 	if b, err := os.ReadFile("/proc/sys/kernel/osrelease"); err == nil {
 		m["kernel"] = strings.TrimSpace(string(b))
 	}
+	if b, err := os.ReadFile("/proc/loadavg"); err == nil {
+		m["load before"], _, _ = strings.Cut(string(b), " ")
+	}
 	if out, err := l.do(ctx, "nproc"); err == nil {
 		m["cores"] = strings.TrimSpace(string(out))
 	}
