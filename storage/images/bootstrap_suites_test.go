@@ -100,7 +100,7 @@ func TestLoadSuites(t *testing.T) {
 			}
 			tt.src.URI, tt.src.Suite, tt.src.Components = a.URL, "stable", []string{"main", "contrib"}
 			f := fetchInto(t, t.TempDir())
-			suites, err := distro.LoadSuites(t.Context(), f, []aptrepo.Source{tt.src}, distro.SuiteOptions{Archs: []string{"amd64"}, Keys: keysOf(key), Now: now})
+			suites, err := distro.LoadSuites(t.Context(), f, []aptrepo.Source{tt.src}, distro.SuiteOptions{Archs: []string{"amd64"}, Keys: keysOf(key), Now: time.Now()})
 			if tt.want != "" {
 				if err == nil || !strings.Contains(err.Error(), tt.want) || !strings.Contains(err.Error(), a.URL) {
 					t.Fatalf("got %v, want %q", err, tt.want)
@@ -146,7 +146,7 @@ func TestLoadSuitesOptional(t *testing.T) {
 	a := aptrepotest.NewArchive(t)
 	a.Publish(key, aptrepotest.Suite{Name: "x", Date: now})
 	sources := []aptrepo.Source{{URI: a.URL, Suite: "x", Components: []string{"main"}}, {URI: a.URL, Suite: "x-security", Components: []string{"main"}}}
-	o := distro.SuiteOptions{Archs: []string{"amd64"}, Keys: keysOf(key), Now: now, Optional: func(s aptrepo.Source) bool { return distro.AdditionalSuite(s.Suite) }}
+	o := distro.SuiteOptions{Archs: []string{"amd64"}, Keys: keysOf(key), Now: time.Now(), Optional: func(s aptrepo.Source) bool { return distro.AdditionalSuite(s.Suite) }}
 	suites, err := distro.LoadSuites(t.Context(), fetchInto(t, t.TempDir()), sources, o)
 	if err != nil || len(suites) != 1 {
 		t.Fatalf("absent: %d suites, %v", len(suites), err)
@@ -167,7 +167,7 @@ func TestDated(t *testing.T) {
 	}
 	load := func(uri string) error {
 		_, err := distro.LoadSuites(t.Context(), fetchInto(t, t.TempDir()), []aptrepo.Source{{URI: uri, Suite: "x", Components: []string{"main"}}},
-			distro.SuiteOptions{Archs: []string{"amd64"}, Keys: keysOf(key), Now: now})
+			distro.SuiteOptions{Archs: []string{"amd64"}, Keys: keysOf(key), Now: time.Now()})
 		return err
 	}
 	if err := load(a.URL + "/archive/20240501T000000Z"); err != nil {
@@ -185,7 +185,7 @@ func TestIndexDamagedInVault(t *testing.T) {
 	a.Publish(key, aptrepotest.Suite{Name: "x", Date: now, Stanzas: []string{a.AddDeb(helloControl, nil)}})
 	f := fetchInto(t, filepath.Join(t.TempDir(), "v"))
 	suites, err := distro.LoadSuites(t.Context(), f, []aptrepo.Source{{URI: a.URL, Suite: "x", Components: []string{"main"}}},
-		distro.SuiteOptions{Archs: []string{"amd64"}, Keys: keysOf(key), Now: now})
+		distro.SuiteOptions{Archs: []string{"amd64"}, Keys: keysOf(key), Now: time.Now()})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -44,7 +44,7 @@ func TestAdoptKilled(t *testing.T) {
 			wholeOrGone(t, s)
 		}
 		adoptBoth(t, s.root)
-		if left, err := s.Sweep(context.Background(), true); err != nil || len(left) > 0 {
+		if left, err := s.Sweep(context.Background(), false); err != nil || len(left) > 0 {
 			t.Errorf("left over: %v, %v", left, err)
 		}
 		for _, dir := range []string{"overlay/staging", "overlay/tempdirs"} {
