@@ -11,6 +11,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/karapace/karapace/backends"
 	"github.com/karapace/karapace/bundle"
 	"github.com/karapace/karapace/cmd/internal/failure"
 	"github.com/karapace/karapace/storage"
@@ -110,6 +111,9 @@ func (b *build) exchange(dir, scratch string, r *storage.Record) (created bool, 
 	if err == nil && !b.req.Fresh {
 		return false, b.reuse(have, r)
 	}
+	if err := b.refuseRunning(have, old); err != nil {
+		return false, err
+	}
 	if err := b.store.LinkName(r.Name, r.EnvID); err != nil {
 		return false, err
 	}
@@ -120,6 +124,23 @@ func (b *build) exchange(dir, scratch string, r *storage.Record) (created bool, 
 		return true, b.retire(old, scratch)
 	}
 	return true, nil
+}
+
+// refuseRunning keeps a session's writable layer from being taken away while the session is in it.
+func (b *build) refuseRunning(records ...*storage.Record) error {
+	for _, r := range records {
+		if r == nil {
+			continue
+		}
+		st, err := backends.Running(b.store.EnvDir(r.EnvID, "state"))
+		if err != nil {
+			return err
+		}
+		if st.Running {
+			return failure.New(failure.General, fmt.Errorf("environment %s was entered while it was rebuilt", r.EnvID.Short()), "karapace stop "+r.EnvID.Short()+", then rebuild")
+		}
+	}
+	return nil
 }
 
 // replaced is the environment that a rebuild does away with.
