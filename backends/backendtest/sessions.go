@@ -23,6 +23,14 @@ func (b *box) status() backends.Status {
 	return status
 }
 
+// killedCode is what a supervisor ends with when its container is killed; without one it is killed itself.
+func (s *suite) killedCode() int {
+	if s.opts.Isolated {
+		return 128 + int(unix.SIGKILL)
+	}
+	return -int(unix.SIGKILL)
+}
+
 // gone waits until the container has ended, which it does after its last session.
 func (b *box) gone() {
 	b.t.Helper()
@@ -157,7 +165,7 @@ func testStop(t *testing.T, s *suite) {
 	if b.status().Running {
 		t.Error("it still runs")
 	}
-	if code := stubborn.wait(); code != 128+int(unix.SIGKILL) {
+	if code := stubborn.wait(); code != s.killedCode() {
 		t.Errorf("code %d", code)
 	}
 }
@@ -177,7 +185,7 @@ func testKillAndDelete(t *testing.T, s *suite) {
 	must(t, b.rt.Kill(ctx, &b.c, unix.SIGUSR1))
 	session.want("user defined signal 1")
 	must(t, b.rt.Kill(ctx, &b.c, unix.SIGKILL))
-	if code := session.wait(); code != 128+int(unix.SIGKILL) {
+	if code := session.wait(); code != s.killedCode() {
 		t.Errorf("code %d", code)
 	}
 	must(t, b.rt.Delete(ctx, &b.c))

@@ -80,22 +80,52 @@ func signalAll(pidfd int, sig unix.Signal) error {
 		}
 		return nil
 	}
-	p := new(rawproc.Program)
-	p.Call("join user namespace", unix.SYS_SETNS, rawproc.Int(pidfd), rawproc.Int(unix.CLONE_NEWUSER)).Allow(unix.EINVAL)
-	p.Call("join pid namespace", unix.SYS_SETNS, rawproc.Int(pidfd), rawproc.Int(unix.CLONE_NEWPID))
-	p.Clone("start process in pid namespace", 0)
+	inside, err := hasPidNamespace(pidfd)
+	if err != nil {
+		return err
+	}
+	if !inside { // then "every process" would be every process of the host
+		if err := unix.PidfdSendSignal(pidfd, sig, nil, 0); err != nil && err != unix.ESRCH {
+			return fmt.Errorf("signal the container: %w", err)
+		}
+		return nil
+	}
+	p := inPidNamespace(pidfd)
 	p.Call("signal all processes", unix.SYS_KILL, rawproc.Int(-1), rawproc.Int(uint(sig))).Allow(unix.ESRCH)
 	if sig == unix.SIGTERM { // which a stopped process would not notice
 		p.Call("continue all processes", unix.SYS_KILL, rawproc.Int(-1), rawproc.Int(uint(unix.SIGCONT))).Allow(unix.ESRCH)
 	}
-	pid, err := p.Run(0)
-	if err != nil {
-		return err
+	_, err = runToEnd(p)
+	return err
+}
+
+// hasPidNamespace says whether the process has another pid namespace than this one, as all first processes have but the
+// mock backend's: a child that is put there has another pid to itself than to us.
+func hasPidNamespace(pidfd int) (bool, error) {
+	p := inPidNamespace(pidfd)
+	own := p.Reg()
+	p.Call("get own pid", unix.SYS_GETPID).Into(own)
+	pid, err := runToEnd(p)
+	return pid != int(p.Value(own)), err
+}
+
+// inPidNamespace begins a program that goes on as a new process in the pid namespace of another.
+func inPidNamespace(pidfd int) *rawproc.Program {
+	p := new(rawproc.Program)
+	p.Call("join user namespace", unix.SYS_SETNS, rawproc.Int(pidfd), rawproc.Int(unix.CLONE_NEWUSER)).Allow(unix.EINVAL)
+	p.Call("join pid namespace", unix.SYS_SETNS, rawproc.Int(pidfd), rawproc.Int(unix.CLONE_NEWPID)).Allow(unix.EPERM)
+	p.Clone("start process in pid namespace", 0)
+	return p
+}
+
+func runToEnd(p *rawproc.Program) (pid int, err error) {
+	if pid, err = p.Run(0); err != nil {
+		return 0, err
 	}
 	if _, err := rawproc.Wait(pid); err != nil {
-		return fmt.Errorf("wait for process %d: %w", pid, err)
+		return 0, fmt.Errorf("wait for process %d: %w", pid, err)
 	}
-	return nil
+	return pid, nil
 }
 
 // Stop sends TERM to everything in the container, KILL after the grace time, and returns when nothing is left of it.

@@ -257,6 +257,22 @@ func (s *Session) Started(backend string, pid int) error {
 	return nil
 }
 
+// HoldMyself makes this very process the container's first one, which ends with the session. It lets others join.
+func (s *Session) HoldMyself(backend string) error {
+	if err := s.Started(backend, 0); err != nil {
+		return err
+	}
+	l := unix.Flock_t{Type: unix.F_RDLCK, Whence: unix.SEEK_SET, Start: 0, Len: 1}
+	if err := unix.FcntlFlock(uintptr(s.lock), unix.F_SETLK, &l); err != nil {
+		return fmt.Errorf("hold the lock: %w", err)
+	}
+	s.Pid = os.Getpid()
+	if err := flock(s.sessions, unix.LOCK_SH); err != nil {
+		return fmt.Errorf("share %s/%s: %w", s.dir, sessionsName, err)
+	}
+	return nil
+}
+
 // Find looks for the first process, which holds the record lock by now.
 func (s *Session) Find() error {
 	if s.Pidfd >= 0 {

@@ -96,6 +96,9 @@ func (s *Session) enter(p *rawproc.Program) {
 	if s.UserNS {
 		flags |= unix.CLONE_NEWUSER
 	}
+	if flags == 0 {
+		return
+	}
 	p.Call("join namespaces", unix.SYS_SETNS, rawproc.Int(s.Pidfd), rawproc.Int(flags))
 }
 
@@ -150,7 +153,7 @@ func Execute(p *rawproc.Program, args, env []string) {
 		return
 	}
 	errno := p.Reg()
-	for _, dir := range strings.Split(searchPath(env), ":") {
+	for _, dir := range strings.Split(SearchPath(env), ":") {
 		if dir != "" && args[0] != "" {
 			p.Call(label, unix.SYS_EXECVE, rawproc.Str(dir+"/"+args[0]), argv, envp).
 				Allow(unix.ENOENT, unix.ENOTDIR, unix.EACCES, unix.ENAMETOOLONG, unix.ELOOP).ErrInto(errno)
@@ -159,7 +162,8 @@ func Execute(p *rawproc.Program, args, env []string) {
 	p.Fail(label, errno, unix.ENOENT)
 }
 
-func searchPath(env []string) string {
+// SearchPath is the PATH that a command is looked for in.
+func SearchPath(env []string) string {
 	for _, v := range env {
 		if path, ok := strings.CutPrefix(v, "PATH="); ok {
 			return path

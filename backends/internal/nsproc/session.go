@@ -50,7 +50,7 @@ func (p *Plan) run(ctx context.Context, backend string, io backends.Stdio, start
 			return backends.Exit{}, err
 		}
 	} else if lock.Backend != backend {
-		return backends.Exit{}, otherBackend(lock.Backend)
+		return backends.Exit{}, OtherBackend(lock.Backend)
 	}
 	s := &Session{
 		Pidfd: lock.Pidfd, UserNS: p.Mapping != nil, Flags: p.Flags, Process: p.Spec.Process, Filter: p.Filter, FilterFlags: p.FilterFlags,
@@ -116,8 +116,8 @@ func descriptors(io backends.Stdio) (fds [3]int, done func(), err error) {
 	}, nil
 }
 
-// otherBackend is the error of a session that finds the container run by another backend.
-func otherBackend(name string) error {
+// OtherBackend is the error of a session that finds the container run by another backend.
+func OtherBackend(name string) error {
 	if name == "" {
 		name = "another"
 	}

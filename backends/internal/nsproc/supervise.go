@@ -36,6 +36,9 @@ func supervise(ctx context.Context, pid int, bridge *tty.Bridge) (backends.Exit,
 	return exitOf(ws), ctx.Err()
 }
 
+// Supervise waits for a child without a terminal to end, which leads a session of its own.
+func Supervise(ctx context.Context, pid int) (backends.Exit, error) { return supervise(ctx, pid, nil) }
+
 func exitOf(ws unix.WaitStatus) backends.Exit {
 	if ws.Signaled() {
 		return backends.Exit{Signal: ws.Signal()}
