@@ -108,6 +108,7 @@ func cases() []testCase {
 		{"capabilities", true, testCapabilities},
 		{"limits", true, testLimits},
 		{"seccomp", true, testSeccomp},
+		{"resources", true, testResources},
 		{"descriptors", true, testDescriptors},
 		{"root file system", true, testRootfs},
 		{"masked and read-only", true, testMasked},

@@ -128,6 +128,39 @@ func testSeccomp(t *testing.T, s *suite) {
 	}
 }
 
+// Limits are in force for every session, or the host is said to be unable; afterwards nothing is left of them.
+func testResources(t *testing.T, s *suite) {
+	b := s.newBox(t)
+	shares, limit := uint64(512), int64(64<<20)
+	b.c.Spec.Linux.Resources = &rspec.LinuxResources{CPU: &rspec.LinuxCPU{Shares: &shares}, Memory: &rspec.LinuxMemory{Limit: &limit}}
+	group := "karapace-" + b.c.ID
+	first := b.start("eat", "1")
+	var missing *backends.Error
+	if r := b.run("exit", "0"); errors.As(r.err, &missing) {
+		if missing.Kind != backends.Prerequisite || !strings.Contains(missing.Error(), "cannot enforce limits") {
+			t.Errorf("error %v", r.err)
+		}
+		t.Skipf("%v", missing)
+	}
+	first.want("ate 1")
+	for _, when := range []string{"second session", "only session"} {
+		if r := b.run("eat", "256"); r.ShellCode() != 128+int(unix.SIGKILL) {
+			t.Errorf("%s: 256 MiB of 64: code %d, error %v, %s%s", when, r.ShellCode(), r.err, r.stdout, r.stderr)
+		}
+		first.stdin.Close()
+		if when == "second session" {
+			first.wait()
+			b.gone()
+		}
+	}
+	b.gone()
+	eventually(t, "removal of the group", func() bool {
+		found, _ := filepath.Glob("/sys/fs/cgroup/*/" + group)
+		deeper, _ := filepath.Glob("/sys/fs/cgroup/*/*/" + group)
+		return len(found)+len(deeper) == 0
+	})
+}
+
 // No descriptor of the supervisor's may reach the command, wherever it stands.
 func testDescriptors(t *testing.T, s *suite) {
 	b := s.newBox(t)

@@ -24,14 +24,6 @@ const (
 	logName    = "runtime.log" // in State
 )
 
-// check refuses what a runtime would refuse later or, worse, understand.
-func check(c *backends.Container) error {
-	if c.ID == "" || c.ID == "." || c.ID == ".." || strings.Trim(c.ID, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_+.-") != "" {
-		return &backends.Error{Kind: backends.Invalid, Op: "read the spec", Err: fmt.Errorf("%q is no container id", c.ID)}
-	}
-	return nil
-}
-
 func (c *container) writeFiles() error {
 	spec := c.config()
 	if c.name == "youki" && !c.initial {
@@ -56,7 +48,7 @@ func (c *container) writeFiles() error {
 func (c *container) config() *rspec.Spec {
 	spec, linux := *c.plan.Spec, *c.plan.Spec.Linux
 	spec.Linux = &linux
-	linux.Seccomp = nil
+	linux.Seccomp, linux.Resources = nil, nil // the limits are put into force for all backends alike
 	spec.Root = &rspec.Root{Path: "rootfs", Readonly: spec.Root.Readonly || c.plan.Rootfs.Dir == "" && c.plan.Rootfs.Upper == ""}
 	spec.Process = &rspec.Process{
 		Args: []string{"/proc/self/fd/" + strconv.Itoa(initFD)}, Cwd: "/", NoNewPrivileges: true, Capabilities: new(rspec.LinuxCapabilities),

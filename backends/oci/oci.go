@@ -83,9 +83,6 @@ func (*Runtime) Delete(ctx context.Context, c *backends.Container) error {
 // Run implements backends.Runtime.
 func (r *Runtime) Run(ctx context.Context, c *backends.Container, io backends.Stdio) (backends.Exit, error) {
 	p, err := nsproc.NewPlan(c)
-	if err == nil {
-		err = check(c)
-	}
 	if err != nil {
 		return backends.Exit{}, err
 	}

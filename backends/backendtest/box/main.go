@@ -11,6 +11,7 @@ import (
 	"os/exec"
 	"os/signal"
 	"path/filepath"
+	"runtime"
 	"sort"
 	"strconv"
 	"strings"
@@ -79,6 +80,15 @@ func main() {
 		fmt.Println(int(errno))
 	case "int80":
 		fmt.Println(int80(uintptr(number(args[0]))))
+	case "eat":
+		size := number(args[0]) << 20
+		memory := make([]byte, size)
+		for i := 0; i < size; i += 4096 {
+			memory[i] = 1
+		}
+		fmt.Println("ate", args[0])
+		_, _ = io.Copy(io.Discard, os.Stdin)
+		runtime.KeepAlive(memory)
 	case "interfaces":
 		ifs, err := net.Interfaces()
 		check(err)

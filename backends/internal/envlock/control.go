@@ -10,6 +10,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/karapace/karapace/backends/internal/cgroup"
 	"github.com/karapace/karapace/backends/internal/rawproc"
 )
 
@@ -179,12 +180,13 @@ func tryDelete(ctx context.Context, dir string) (done, busy bool, err error) {
 	}
 	defer unix.Close(lock)
 	if flock(lock, unix.LOCK_EX|unix.LOCK_NB) != nil {
-		busy, err := hasSessions(dir)
+		busy, err := HasSessions(dir)
 		return false, busy, err
 	}
 	if err := waitGone(ctx, readNote(lock)); err != nil {
 		return false, false, err
 	}
+	cgroup.Remove(readNote(lock).Groups) // of a container whose last supervisor was killed
 	for _, name := range []string{sessionsName, lockName} {
 		if err := os.Remove(filepath.Join(dir, name)); err != nil && !errors.Is(err, os.ErrNotExist) {
 			return false, false, fmt.Errorf("remove lock: %w", err)
@@ -193,9 +195,9 @@ func tryDelete(ctx context.Context, dir string) (done, busy bool, err error) {
 	return true, false, nil
 }
 
-// hasSessions says whether a supervisor holds the sessions file; the first process, which holds it alone while it
+// HasSessions says whether a supervisor holds the sessions file; the first process, which holds it alone while it
 // ends, does not count.
-func hasSessions(dir string) (bool, error) {
+func HasSessions(dir string) (bool, error) {
 	fd, err := openFile(dir, sessionsName, unix.O_RDONLY)
 	if errors.Is(err, unix.ENOENT) {
 		return false, nil

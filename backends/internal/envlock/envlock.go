@@ -52,21 +52,24 @@ var errElsewhere = errors.New("it runs in a pid namespace that is not visible fr
 var ErrNotRunning = errors.New("not running")
 
 // noteSize is the size of what the lock file contains, in bytes; the rest of it is blank.
-const noteSize = 128
+const noteSize = 1024
 
 // note is what the lock file contains.
 type note struct {
 	Backend string `json:"backend"`
 	Pid     int    `json:"pid"`
 	Start   uint64 `json:"start"` // of the process, in the kernel's ticks since boot
+	// Groups are the directories of the control groups that every process of the container enters.
+	Groups []string `json:"groups,omitempty"`
 }
 
 // Session is a place in a container: as its starter, or beside others.
 type Session struct {
 	Starting bool
-	Pid      int    // of the container's first process, when it was joined or found
-	Pidfd    int    // the same
-	Backend  string // that started it
+	Pid      int      // of the container's first process, when it was joined or found
+	Pidfd    int      // the same
+	Backend  string   // that started it
+	Groups   []string // directories of its control groups
 
 	dir      string
 	lock     int // held exclusively while Starting, otherwise only open
@@ -170,7 +173,8 @@ func (s *Session) join(ctx context.Context) (bool, error) {
 		return false, err
 	}
 	s.Pid, s.Pidfd = pid, pidfd
-	s.Backend = readNote(s.lock).Backend
+	n := readNote(s.lock)
+	s.Backend, s.Groups = n.Backend, n.Groups
 	return isFile(s.sessions, s.dir, sessionsName), nil
 }
 
@@ -239,7 +243,7 @@ func (s *Session) Inherit() (lock, sessions int, err error) {
 // Started notes the process that has the container's mounts, once there is one: its first process or an ancestor of it.
 func (s *Session) Started(backend string, pid int) error {
 	s.Backend = backend
-	text, err := json.Marshal(note{Backend: backend, Pid: pid, Start: startTime(pid)})
+	text, err := json.Marshal(note{Backend: backend, Pid: pid, Start: startTime(pid), Groups: s.Groups})
 	if err != nil {
 		return fmt.Errorf("note the container's process: %w", err)
 	}
@@ -249,6 +253,9 @@ func (s *Session) Started(backend string, pid int) error {
 	}
 	defer unix.Close(fd)
 	// In place: a file that is truncated and written again is flushed by some file systems when it is closed.
+	if len(text) > noteSize {
+		return fmt.Errorf("write %s/%s: the paths of the control groups are too long", s.dir, lockName)
+	}
 	padded := bytes.Repeat([]byte{' '}, noteSize)
 	copy(padded, text)
 	if _, err := unix.Pwrite(fd, padded, 0); err != nil {

@@ -8,6 +8,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/karapace/karapace/backends"
+	"github.com/karapace/karapace/backends/internal/cgroup"
 	"github.com/karapace/karapace/backends/internal/rawproc"
 	"github.com/karapace/karapace/backends/userns"
 )
@@ -32,6 +33,10 @@ func explain(op string, err error) error {
 	var missing *userns.MissingError
 	if errors.As(err, &missing) {
 		e.Kind, e.Err, e.Hint = backends.Prerequisite, errors.New(missing.Problem), missing.Remedy
+		return e
+	}
+	if errors.Is(err, cgroup.ErrUnavailable) {
+		e.Kind, e.Hint = backends.Prerequisite, "use a host with cgroup version 2 and a systemd user session, or take the limits out of the manifest"
 		return e
 	}
 	var step *rawproc.Error

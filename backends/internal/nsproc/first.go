@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"runtime"
 	"slices"
 	"time"
@@ -14,6 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/karapace/karapace/backends"
+	"github.com/karapace/karapace/backends/internal/cgroup"
 	"github.com/karapace/karapace/backends/internal/envlock"
 	"github.com/karapace/karapace/backends/internal/pid1"
 	"github.com/karapace/karapace/backends/internal/rawproc"
@@ -89,8 +91,17 @@ func (f *First) clone(proc *Process, childCtl int) error {
 	}
 	defer unix.Close(exe)
 
-	f.program(proc.prog, lock, sessions, childCtl, exe)
+	groups, err := cgroup.Open(f.Session.Groups)
+	if err != nil {
+		return err
+	}
+	defer cgroup.Close(groups)
+
+	f.program(proc.prog, lock, sessions, childCtl, exe, groups)
 	flags := f.Flags
+	if len(groups) > 0 { // a cgroup namespace is to begin at the container's own group
+		flags &^= unix.CLONE_NEWCGROUP
+	}
 	if f.Mapping != nil {
 		flags |= unix.CLONE_NEWUSER
 	}
@@ -139,9 +150,17 @@ func (proc *Process) awaitReady() error {
 // ErrDied says that a first process ended without saying why.
 var ErrDied = errors.New("the container's first process has died")
 
-func (f *First) program(p *rawproc.Program, lock, sessions, ctl, exe int) {
+func (f *First) program(p *rawproc.Program, lock, sessions, ctl, exe int, groups []*os.File) {
 	p.Report(ctl)
-	keepOnly(p, []int{lock, sessions, ctl, exe})
+	keep := []int{lock, sessions, ctl, exe}
+	for _, g := range groups {
+		keep = append(keep, int(g.Fd()))
+	}
+	keepOnly(p, keep)
+	enterGroups(p, groups)
+	if len(groups) > 0 && f.Flags&unix.CLONE_NEWCGROUP != 0 {
+		p.Call("make cgroup namespace", unix.SYS_UNSHARE, rawproc.Int(unix.CLONE_NEWCGROUP))
+	}
 	p.Call("become traceable", unix.SYS_PRCTL, rawproc.Int(unix.PR_SET_DUMPABLE), rawproc.Int(1))
 	p.Call("set umask", unix.SYS_UMASK, rawproc.Int(0o022))
 	p.Call("leave the terminal", unix.SYS_SETSID)
@@ -156,6 +175,13 @@ func (f *First) program(p *rawproc.Program, lock, sessions, ctl, exe int) {
 		p.Call("keep descriptor", unix.SYS_DUP3, rawproc.Int(fd[0]), rawproc.Int(fd[1]), rawproc.Int(0))
 	}
 	f.Last(p, exe)
+}
+
+// enterGroups puts the process into control groups.
+func enterGroups(p *rawproc.Program, groups []*os.File) {
+	for _, g := range groups {
+		p.Call("enter "+g.Name(), unix.SYS_WRITE, rawproc.Int(g.Fd()), rawproc.Str("0"), rawproc.Int(1))
+	}
 }
 
 // keepOnly closes every descriptor that is not listed.

@@ -9,6 +9,7 @@ import (
 	rspec "github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 
+	"github.com/karapace/karapace/backends/internal/cgroup"
 	"github.com/karapace/karapace/backends/internal/rawproc"
 )
 
@@ -22,6 +23,7 @@ type Session struct {
 	FilterFlags uintptr           // of seccomp(2)
 	Stdio       [3]int            // descriptors of the caller's; ignored with Process.Terminal
 	Size        *unix.Winsize     // of the terminal; nil is Process.ConsoleSize
+	Groups      []string          // directories of the control groups to enter
 }
 
 // Started is a session's command that runs.
@@ -32,7 +34,13 @@ type Started struct {
 
 // Start executes the command. The calling thread must live as long as the command: when it ends, the command is killed.
 func (s *Session) Start() (*Started, error) {
+	groups, err := cgroup.Open(s.Groups)
+	if err != nil {
+		return nil, err
+	}
+	defer cgroup.Close(groups)
 	p := new(rawproc.Program)
+	enterGroups(p, groups)
 	s.enter(p)
 	var master, slave rawproc.Reg
 	var flags uintptr

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"strings"
 
 	rspec "github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
@@ -37,6 +38,9 @@ func newPlan(c *backends.Container) (*Plan, error) {
 	if !filepath.IsAbs(c.Bundle) || !filepath.IsAbs(c.State) {
 		return nil, errors.New("bundle and state are not absolute paths")
 	}
+	if !validID(c.ID) {
+		return nil, fmt.Errorf("%q is no container id", c.ID)
+	}
 	if err := checkProcess(s.Process); err != nil {
 		return nil, err
 	}
@@ -53,6 +57,12 @@ func newPlan(c *backends.Container) (*Plan, error) {
 	}
 	p.FilterFlags, err = seccomp.Flags(s.Linux.Seccomp)
 	return p, err
+}
+
+// validID keeps ids usable as file names and arguments.
+func validID(id string) bool {
+	const allowed = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_+.-"
+	return id != "" && id[0] != '.' && id[0] != '-' && strings.Trim(id, allowed) == ""
 }
 
 // Initial says whether the container is in the initial user namespace, where root is really root.

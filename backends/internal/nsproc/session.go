@@ -6,10 +6,12 @@ import (
 	"fmt"
 	"os"
 	"runtime"
+	"time"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/karapace/karapace/backends"
+	"github.com/karapace/karapace/backends/internal/cgroup"
 	"github.com/karapace/karapace/backends/internal/envlock"
 	"github.com/karapace/karapace/backends/internal/rawproc"
 	"github.com/karapace/karapace/backends/internal/tty"
@@ -39,8 +41,11 @@ func (p *Plan) run(ctx context.Context, backend string, io backends.Stdio, start
 	if err != nil {
 		return backends.Exit{}, err
 	}
-	defer lock.Close()
+	defer p.leave(lock)
 	if lock.Starting {
+		if lock.Groups, err = cgroup.System().Make("karapace-"+p.ID, p.Spec.Linux.Resources); err != nil {
+			return backends.Exit{}, err
+		}
 		first, err := start(ctx, lock)
 		if err != nil {
 			return backends.Exit{}, Explain("start the environment", err)
@@ -54,12 +59,30 @@ func (p *Plan) run(ctx context.Context, backend string, io backends.Stdio, start
 	}
 	s := &Session{
 		Pidfd: lock.Pidfd, UserNS: p.Mapping != nil, Flags: p.Flags, Process: p.Spec.Process, Filter: p.Filter, FilterFlags: p.FilterFlags,
+		Groups: lock.Groups,
 	}
 	exit, err := s.run(ctx, io)
 	if (errors.Is(err, unix.ESRCH) || errors.Is(err, unix.ENOMEM)) && envlock.Dead(lock.Pidfd) {
 		return exit, errEnded
 	}
 	return exit, err
+}
+
+// leave gives the session's place up and, when it was the last one of a container with limits, removes their group.
+func (p *Plan) leave(lock *envlock.Session) {
+	lock.Close()
+	if len(lock.Groups) == 0 {
+		return
+	}
+	for range 1000 {
+		if cgroup.Remove(lock.Groups) {
+			return
+		}
+		if others, err := envlock.HasSessions(p.State); others || err != nil {
+			return
+		}
+		time.Sleep(time.Millisecond)
+	}
 }
 
 // run executes the command and supervises it until it ends.
