@@ -77,11 +77,11 @@ func (b *builder) fillDev() {
 
 func (b *builder) addDevice(d *device) {
 	if d.node == nil {
-		b.attach("bind "+d.path, d.fd, nsproc.Target(b.Program, b.root, d.path, false))
+		b.attach("bind "+d.path, d.fd, b.target(d.path, false))
 		return
 	}
 	dir, name := path.Split(d.path)
-	parent := nsproc.Target(b.Program, b.root, dir, true)
+	parent := b.target(dir, true)
 	mode := map[string]uint32{"c": unix.S_IFCHR, "u": unix.S_IFCHR, "b": unix.S_IFBLK, "p": unix.S_IFIFO}[d.node.Type]
 	perm, uid, gid := uint32(0o666), uint32(0), uint32(0)
 	if d.node.FileMode != nil {

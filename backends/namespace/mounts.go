@@ -169,7 +169,7 @@ func (b *builder) mount(m *mount) {
 	if !m.bind {
 		m.fd = b.newFS(m)
 	}
-	target := nsproc.Target(b.Program, b.root, m.target, !m.file)
+	target := b.target(m.target, !m.file)
 	b.attach("mount "+m.target, m.fd, target)
 	if m.fstype == "mqueue" && b.plan.Mapping != nil {
 		// Its root was made with the namespace, before anybody was root in it.
@@ -179,6 +179,14 @@ func (b *builder) mount(m *mount) {
 	if filepath.Clean(m.target) == "/dev" && m.fstype == "tmpfs" {
 		_, b.dev = nsproc.Lookup(b.Program, "open /dev", b.root, "dev", unix.O_PATH|unix.O_DIRECTORY)
 	}
+}
+
+// target opens a mount target; below a /dev of the container's own from there, since nothing above it can be missing.
+func (b *builder) target(path string, dir bool) rawproc.Reg {
+	if rest, ok := strings.CutPrefix(filepath.Clean(path), "/dev/"); ok && b.dev != 0 {
+		return nsproc.Target(b.Program, b.dev, rest, path, dir)
+	}
+	return nsproc.Target(b.Program, b.root, path, path, dir)
 }
 
 func (b *builder) attach(label string, fd, target rawproc.Reg) *rawproc.Op {

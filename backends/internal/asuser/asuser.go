@@ -74,7 +74,7 @@ func again(u *user.User) (int, error) {
 	}
 	var args []string
 	for _, a := range os.Args[1:] {
-		if !strings.Contains(a, "coverprofile") && !strings.Contains(a, "gocoverdir") && !strings.Contains(a, "testlogfile") {
+		if !strings.Contains(a, "coverprofile") && !strings.Contains(a, "gocoverdir") && !strings.Contains(a, "testlogfile") && a != "-update" {
 			args = append(args, a)
 		}
 	}

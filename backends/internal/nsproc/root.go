@@ -141,12 +141,13 @@ func Lookup(p *rawproc.Program, label string, root rawproc.Reg, name string, fla
 }
 
 // Target appends the opening of a mount target, which is made where it is missing, with directories on the way to it.
-func Target(p *rawproc.Program, root rawproc.Reg, name string, dir bool) rawproc.Reg {
+// The name is beneath root, the full name is for messages.
+func Target(p *rawproc.Program, root rawproc.Reg, name, full string, dir bool) rawproc.Reg {
 	rel := strings.TrimPrefix(path.Clean("/"+name), "/")
 	if rel == "" {
 		rel = "."
 	}
-	open, create := LabelTarget+" /"+rel, labelCreate+" /"+rel
+	open, create := LabelTarget+" "+path.Clean(full), labelCreate+" "+path.Clean(full)
 	flags := uint64(unix.O_PATH)
 	if dir {
 		flags |= unix.O_DIRECTORY
