@@ -6,6 +6,7 @@
 package forward
 
 import (
+	"slices"
 	"sync/atomic"
 	"unsafe"
 
@@ -15,6 +16,9 @@ import (
 // targets are what the handler sends each signal to, as kill(2) takes it; 0 is nobody. The handler can reach nothing but
 // memory with a fixed address.
 var targets [32]int32
+
+// pending are the signals that came while they had no target. The handler sets a byte, Aim looks at it.
+var pending [len(targets)]byte
 
 // taken is set while somebody has the signals.
 var taken atomic.Bool
@@ -36,43 +40,75 @@ const (
 
 func handler() uintptr
 
-// Start makes signals go to the process pid, or to its process group where toGroup lists them, until stop is called.
-// SIGTSTP stops the group, and this process with it. Signals that are ignored stay so. There is one set of handlers in a
-// process: while they are taken, ok is false and nothing changes.
-//
-// stop is called before the process is waited for, so that its pid cannot be another's meanwhile.
-func Start(pid int, toProcess, toGroup []unix.Signal) (stop func(), ok bool) {
+// Signals are the signals of this process that somebody has taken.
+type Signals struct {
+	toProcess, toGroup []unix.Signal
+	saved              [len(targets)]action
+}
+
+// Take begins to keep signals until Aim tells where they go: to a process, or to its process group where toGroup lists
+// them. It is called before that process can do anything, so that none is lost. SIGTSTP stops the group, and this
+// process with it. Signals that are ignored stay so. There is one set of handlers in a process: while they are taken,
+// Take returns nil and nothing changes; a nil *Signals does nothing.
+func Take(toProcess, toGroup []unix.Signal) *Signals {
 	if !taken.CompareAndSwap(false, true) {
-		return func() {}, false
+		return nil
 	}
-	var saved [len(targets)]action
+	pending = [len(targets)]byte{}
+	s := &Signals{toProcess: toProcess, toGroup: toGroup}
 	own := action{handler: handler(), flags: saOnStack | saRestart | saRestorer, restorer: restorer(), mask: ^uint64(0)}
 	if own.restorer == 0 {
 		own.flags &^= saRestorer
 	}
-	take := func(sig unix.Signal, target int) {
-		sigaction(sig, nil, &saved[sig])
-		if saved[sig].handler == ignored {
-			return
+	for _, sig := range slices.Concat(toProcess, toGroup) {
+		sigaction(sig, nil, &s.saved[sig])
+		if s.saved[sig].handler != ignored {
+			sigaction(sig, &own, nil)
+		}
+	}
+	return s
+}
+
+// Aim makes the signals go to pid, those that have come already first.
+func (s *Signals) Aim(pid int) {
+	if s == nil {
+		return
+	}
+	s.aim(s.toProcess, pid)
+	s.aim(s.toGroup, -pid)
+}
+
+func (s *Signals) aim(sigs []unix.Signal, target int) {
+	for _, sig := range sigs {
+		if s.saved[sig].handler == ignored {
+			continue
 		}
 		atomic.StoreInt32(&targets[sig], int32(target))
-		sigaction(sig, &own, nil)
-	}
-	for _, sig := range toProcess {
-		take(sig, pid)
-	}
-	for _, sig := range toGroup {
-		take(sig, -pid)
-	}
-	return func() {
-		for sig := range targets {
-			if targets[sig] != 0 {
-				sigaction(unix.Signal(sig), &saved[sig], nil)
-				atomic.StoreInt32(&targets[sig], 0)
-			}
+		if pending[sig] != 0 {
+			pending[sig] = 0
+			unix.Kill(target, sig)
 		}
-		taken.Store(false)
-	}, true
+	}
+}
+
+// Stop gives the signals back. It is called before the process is waited for, so that its pid cannot be another's
+// meanwhile. What came and had no target is this process's own then.
+func (s *Signals) Stop() {
+	if s == nil {
+		return
+	}
+	for _, sig := range slices.Concat(s.toProcess, s.toGroup) {
+		if s.saved[sig].handler == ignored {
+			continue
+		}
+		sigaction(sig, &s.saved[sig], nil)
+		atomic.StoreInt32(&targets[sig], 0)
+		if pending[sig] != 0 {
+			pending[sig] = 0
+			unix.Kill(unix.Getpid(), sig)
+		}
+	}
+	taken.Store(false)
 }
 
 // sigaction is rt_sigaction(2), which does not fail for a signal that exists.

@@ -7,7 +7,15 @@ TEXT forward<>(SB),NOSPLIT|NOFRAME,$0
 	LEAQ	·targets(SB), R10
 	MOVLQSX	(R10)(R8*4), DI
 	TESTQ	DI, DI
+	JNZ	known
+	// Nobody yet: note it, then look again, since Aim sets the target before it reads the note.
+	LEAQ	·pending(SB), R11
+	MOVB	$1, AX
+	XCHGB	AX, (R11)(R8*1)
+	MOVLQSX	(R10)(R8*4), DI
+	TESTQ	DI, DI
 	JZ	done
+known:
 	MOVL	R8, SI
 	CMPL	R8, $20	// SIGTSTP
 	JNE	send

@@ -7,7 +7,16 @@ TEXT forward<>(SB),NOSPLIT|NOFRAME,$0
 	MOVD	$·targets(SB), R10
 	ADD	R9<<2, R10
 	MOVW	(R10), R0
+	CBNZ	R0, known
+	// Nobody yet: note it, then look again, since Aim sets the target before it reads the note.
+	MOVD	$·pending(SB), R11
+	ADD	R9, R11
+	MOVD	$1, R1
+	MOVB	R1, (R11)
+	DMB	$0xb
+	MOVW	(R10), R0
 	CBZ	R0, done
+known:
 	MOVD	R9, R1
 	CMP	$20, R9	// SIGTSTP
 	BNE	send

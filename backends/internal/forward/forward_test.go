@@ -45,10 +45,15 @@ func TestForward(t *testing.T) {
 	signal.Notify(seen, unix.SIGUSR1)
 	defer signal.Stop(seen)
 	cmd, want := child(t)
-	stop, ok := Start(cmd.Process.Pid, []unix.Signal{unix.SIGTERM, unix.SIGUSR1}, []unix.Signal{unix.SIGINT})
-	if !ok {
+	s := Take([]unix.Signal{unix.SIGTERM, unix.SIGUSR1}, []unix.Signal{unix.SIGINT})
+	if s == nil {
 		t.Fatal("the signals are taken")
 	}
+	stop := s.Stop
+	unix.Kill(os.Getpid(), unix.SIGTERM) // before there is anybody to get it
+	time.Sleep(10 * time.Millisecond)
+	s.Aim(cmd.Process.Pid)
+	want("TERM")
 	for _, c := range []struct {
 		sig  unix.Signal
 		name string
@@ -56,7 +61,7 @@ func TestForward(t *testing.T) {
 		unix.Kill(os.Getpid(), c.sig)
 		want(c.name)
 	}
-	if _, again := Start(cmd.Process.Pid, nil, nil); again {
+	if again := Take(nil, nil); again != nil {
 		t.Error("the signals are given away twice")
 	}
 	stop()
@@ -76,11 +81,12 @@ func TestForward(t *testing.T) {
 func TestIgnoredStaysIgnored(t *testing.T) {
 	signal.Ignore(unix.SIGUSR2)
 	defer signal.Reset(unix.SIGUSR2)
-	stop, ok := Start(os.Getpid(), []unix.Signal{unix.SIGUSR2}, nil)
-	if !ok {
+	s := Take([]unix.Signal{unix.SIGUSR2}, nil)
+	if s == nil {
 		t.Fatal("the signals are taken")
 	}
-	defer stop()
+	defer s.Stop()
+	s.Aim(os.Getpid())
 	if targets[unix.SIGUSR2] != 0 {
 		t.Error("an ignored signal is passed on")
 	}

@@ -13,6 +13,7 @@ import (
 	"github.com/karapace/karapace/backends"
 	"github.com/karapace/karapace/backends/internal/cgroup"
 	"github.com/karapace/karapace/backends/internal/envlock"
+	"github.com/karapace/karapace/backends/internal/forward"
 	"github.com/karapace/karapace/backends/internal/rawproc"
 	"github.com/karapace/karapace/backends/internal/tty"
 )
@@ -96,25 +97,28 @@ func (s *Session) run(ctx context.Context, io backends.Stdio) (backends.Exit, er
 	if s.Process.Terminal {
 		s.Size = tty.Size(io.In, io.Out)
 	}
+	signals := takeSignals(s.Process.Terminal)
 	started, err := s.Start()
 	if err != nil {
+		signals.Stop()
 		return backends.Exit{}, err
 	}
-	return started.supervise(ctx, io)
+	return started.supervise(ctx, io, signals)
 }
 
-func (s *Started) supervise(ctx context.Context, io backends.Stdio) (backends.Exit, error) {
+func (s *Started) supervise(ctx context.Context, io backends.Stdio, signals *forward.Signals) (backends.Exit, error) {
 	if s.Master < 0 {
-		return supervise(ctx, s.Pid, nil)
+		return supervise(ctx, s.Pid, nil, signals)
 	}
 	bridge, err := tty.New(io.In, io.Out, s.Master)
 	if err != nil {
+		signals.Stop()
 		unix.Kill(s.Pid, unix.SIGKILL)
 		rawproc.Wait(s.Pid)
 		return backends.Exit{}, err
 	}
 	defer bridge.Close()
-	return supervise(ctx, s.Pid, bridge)
+	return supervise(ctx, s.Pid, bridge, signals)
 }
 
 // descriptors gives the descriptors of io, with /dev/null for what is nil there, until done.

@@ -18,9 +18,9 @@ import (
 
 // supervise waits for a command to end, which leads a process group of its own. Meanwhile it passes signals on, and ends
 // the command when ctx is cancelled. The bridge is to its terminal, nil when it has none.
-func supervise(ctx context.Context, pid int, bridge *tty.Bridge) (backends.Exit, error) {
+func supervise(ctx context.Context, pid int, bridge *tty.Bridge, signals *forward.Signals) (backends.Exit, error) {
 	t := &target{pid: pid}
-	stopSignals := t.forwardSignals(bridge)
+	stopSignals := t.forwardSignals(bridge, signals)
 	stopCancelling := context.AfterFunc(ctx, t.cancel)
 	err := waitExited(pid)
 	stopCancelling()
@@ -37,7 +37,9 @@ func supervise(ctx context.Context, pid int, bridge *tty.Bridge) (backends.Exit,
 }
 
 // Supervise waits for a child without a terminal to end, which leads a session of its own.
-func Supervise(ctx context.Context, pid int) (backends.Exit, error) { return supervise(ctx, pid, nil) }
+func Supervise(ctx context.Context, pid int) (backends.Exit, error) {
+	return supervise(ctx, pid, nil, takeSignals(false))
+}
 
 func exitOf(ws unix.WaitStatus) backends.Exit {
 	if ws.Signaled() {
@@ -87,21 +89,27 @@ func (t *target) cancel() {
 	t.signal(t.pid, unix.SIGKILL)
 }
 
-// forwardSignals passes on what is sent to this process. What a terminal sends goes to the whole group, since the
-// command is not in the terminal's foreground group and gets nothing by itself. The group is orphaned, so that it would
-// ignore TSTP.
-func (t *target) forwardSignals(bridge *tty.Bridge) (stop func()) {
+// takeSignals takes what is passed on from what is sent to this process. What a terminal sends goes to the whole group,
+// since the command is not in the terminal's foreground group and gets nothing by itself. The group is orphaned, so that
+// it would ignore TSTP. With a terminal of the command's own, the user's terminal is followed by other means.
+func takeSignals(terminal bool) *forward.Signals {
 	toProcess := []unix.Signal{unix.SIGTERM, unix.SIGUSR1, unix.SIGUSR2, unix.SIGALRM}
 	toGroup := []unix.Signal{unix.SIGINT, unix.SIGQUIT, unix.SIGHUP}
-	if bridge == nil {
-		stop, _ = forward.Start(t.pid, toProcess, append(toGroup, unix.SIGCONT, unix.SIGTSTP, unix.SIGWINCH))
-		return stop
+	if !terminal {
+		toGroup = append(toGroup, unix.SIGCONT, unix.SIGTSTP, unix.SIGWINCH)
 	}
-	stopOthers, _ := forward.Start(t.pid, toProcess, toGroup)
+	return forward.Take(toProcess, toGroup)
+}
+
+func (t *target) forwardSignals(bridge *tty.Bridge, signals *forward.Signals) (stop func()) {
+	signals.Aim(t.pid)
+	if bridge == nil {
+		return signals.Stop
+	}
 	stopTerminal := t.followTerminal(bridge)
 	return func() {
 		stopTerminal()
-		stopOthers()
+		signals.Stop()
 	}
 }
 

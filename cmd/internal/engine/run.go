@@ -73,7 +73,7 @@ func (e *Engine) ephemeral(ctx context.Context, s *storage.Store, r *storage.Rec
 	if err != nil {
 		return backends.Exit{}, err
 	}
-	return e.runLimited(ctx, rt, &backends.Container{
+	exit, err := rt.Run(ctx, &backends.Container{
 		ID:     "run-" + filepath.Base(dir),
 		Bundle: filepath.Join(dir, "bundle"),
 		State:  filepath.Join(dir, "state"),
@@ -82,5 +82,6 @@ func (e *Engine) ephemeral(ctx context.Context, s *storage.Store, r *storage.Rec
 			Lower: lowerDirs(s, r), Upper: filepath.Join(dir, "upper"), Work: filepath.Join(dir, "work"), Volatile: true,
 		},
 		Mapping: mapping,
-	}, r, o)
+	}, o.Stdio)
+	return exit, backendFailure(err)
 }

@@ -11,7 +11,6 @@ import (
 	rspec "github.com/opencontainers/runtime-spec/specs-go"
 
 	"github.com/karapace/karapace/backends"
-	"github.com/karapace/karapace/backends/cgroup"
 	"github.com/karapace/karapace/backends/userns"
 	"github.com/karapace/karapace/cmd/internal/failure"
 	"github.com/karapace/karapace/integration"
@@ -84,23 +83,6 @@ func (e *Engine) session(ctx context.Context, s *storage.Store, r *storage.Recor
 		Spec:    spec,
 		Rootfs:  root,
 		Mapping: mapping,
-	}
-	return e.runLimited(ctx, rt, c, r, o)
-}
-
-// runLimited runs a session under the limits of its environment.
-func (e *Engine) runLimited(ctx context.Context, rt backends.Runtime, c *backends.Container, r *storage.Record, o SessionOptions) (backends.Exit, error) {
-	c.Spec.Linux.Resources = nil // the control group that this process enters is what enforces them
-	if limits := (cgroup.Limits{CPUShares: r.CPUShares, MemoryBytes: r.MemoryLimitMB << 20}); limits != (cgroup.Limits{}) {
-		leave, err := cgroup.Enter(c.ID, limits)
-		var refused *cgroup.Error
-		if errors.As(err, &refused) {
-			return backends.Exit{}, failure.New(failure.Backend, err, refused.Hint)
-		}
-		if err != nil {
-			return backends.Exit{}, err
-		}
-		defer leave()
 	}
 	exit, err := rt.Run(ctx, c, o.Stdio)
 	return exit, backendFailure(err)
