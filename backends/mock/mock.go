@@ -66,10 +66,12 @@ func run(ctx context.Context, c *backends.Container, io backends.Stdio) (backend
 	if err != nil {
 		return backends.Exit{}, err
 	}
-	if err := cmd.Start(); err != nil {
-		return backends.Exit{}, execError(c.Spec.Process.Args[0], err)
-	}
-	return nsproc.Supervise(ctx, cmd.Process.Pid)
+	return nsproc.RunChild(ctx, func() (int, error) {
+		if err := cmd.Start(); err != nil {
+			return 0, execError(c.Spec.Process.Args[0], err)
+		}
+		return cmd.Process.Pid, nil
+	})
 }
 
 func command(c *backends.Container, io backends.Stdio) (*exec.Cmd, error) {

@@ -36,9 +36,15 @@ func supervise(ctx context.Context, pid int, bridge *tty.Bridge, signals *forwar
 	return exitOf(ws), ctx.Err()
 }
 
-// Supervise waits for a child without a terminal to end, which leads a session of its own.
-func Supervise(ctx context.Context, pid int) (backends.Exit, error) {
-	return supervise(ctx, pid, nil, takeSignals(false))
+// RunChild starts a child without a terminal, which leads a session of its own, and waits for it to end.
+func RunChild(ctx context.Context, start func() (pid int, err error)) (backends.Exit, error) {
+	signals := takeSignals(false)
+	pid, err := start()
+	if err != nil {
+		signals.Stop()
+		return backends.Exit{}, err
+	}
+	return supervise(ctx, pid, nil, signals)
 }
 
 func exitOf(ws unix.WaitStatus) backends.Exit {
