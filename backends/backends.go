@@ -15,7 +15,7 @@
 //	Run (again)    from any process, at any time: one more session in the same namespaces
 //	last session   the container ends: what is left in it is killed, its mounts are dropped
 //	Stop           TERM to everything inside, KILL after a grace time
-//	Delete         waits for nothing, refuses while it runs, removes what the backend kept in State
+//	Delete         refuses while there is a session, waits for a container that is ending, removes what was kept in State
 //
 // # Invariants
 //
