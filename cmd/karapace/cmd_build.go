@@ -53,75 +53,24 @@ func (p *program) writeNew(c *cli.Context) error {
 	return nil
 }
 
-func (p *program) lockCommand() *cli.Command {
-	return &cli.Command{
-		Name: "lock", Usage: "resolve a manifest and write its lock", ArgsUsage: "[MANIFEST]",
-		Flags: []cli.Flag{
-			&cli.BoolFlag{Name: "update", Aliases: []string{"u"}, Usage: "resolve anew"},
-			&cli.BoolFlag{Name: "check", Usage: "only tell whether the lock satisfies the manifest"},
-			&cli.BoolFlag{Name: "offline", Usage: "touch no network"},
-		},
-		Action: p.working(p.lock),
-	}
-}
-
-func (p *program) lock(c *cli.Context) error {
-	file, err := p.optional(c, "MANIFEST")
-	if err != nil {
-		return err
-	}
-	res, err := p.engine.Lock(p.ctx, engine.LockOptions{Manifest: file, Update: c.Bool("update"), Check: c.Bool("check"), Offline: c.Bool("offline")})
-	if err != nil {
-		return err
-	}
-	if p.json {
-		return p.document(lockDocument(res))
-	}
-	rows := [][]string{}
-	for _, ch := range res.Changes {
-		rows = append(rows, []string{ch.Name, ch.Arch, dash(ch.Old), dash(ch.New)})
-	}
-	if len(rows) > 0 && !p.quiet && c.Bool("update") {
-		if err := p.table(append([][]string{{"PACKAGE", "ARCH", "OLD", "NEW"}}, rows...)); err != nil {
-			return err
-		}
-	}
-	state := "satisfies the manifest"
-	if res.Written {
-		state = "written"
-	}
-	p.say("%s: %s, %d packages, environment %s", p.relative(res.File), state, len(res.Lock.BasePackages)+len(res.Lock.Packages), res.Lock.ID().Short())
-	return nil
-}
-
-func lockDocument(res *engine.LockResult) any {
-	type change struct {
-		Name string `json:"name"`
-		Arch string `json:"arch"`
-		Old  string `json:"old"`
-		New  string `json:"new"`
-	}
-	changes := []change{}
-	for _, ch := range res.Changes {
-		changes = append(changes, change{ch.Name, ch.Arch, ch.Old, ch.New})
-	}
-	return map[string]any{
-		"lock": res.File, "env_id": res.Lock.ID(), "short_id": res.Lock.ID().Short(), "written": res.Written, "changes": changes,
-	}
-}
-
 func buildFlags() []cli.Flag {
 	return []cli.Flag{
 		&cli.StringFlag{Name: "name", Aliases: []string{"n"}, Usage: "name the environment"},
 		&cli.BoolFlag{Name: "locked", Usage: "a lock must exist, and is left as it is"},
 		&cli.BoolFlag{Name: "offline", Usage: "touch no network: everything from the vault"},
 		&cli.BoolFlag{Name: "require-pinned-image", Usage: "refuse a base image that can change"},
+		buildBackendFlag(),
 	}
+}
+
+func buildBackendFlag() cli.Flag {
+	return &cli.StringFlag{Name: "build-backend", Usage: "what package managers run in: namespace, crun, runc or youki"}
 }
 
 func buildOptions(c *cli.Context, file string) engine.BuildOptions {
 	return engine.BuildOptions{
 		Manifest: file, Name: c.String("name"), Locked: c.Bool("locked"), Offline: c.Bool("offline"), RequirePinned: c.Bool("require-pinned-image"),
+		Backend: c.String("build-backend"),
 	}
 }
 

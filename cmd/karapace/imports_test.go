@@ -40,7 +40,7 @@ var mayImport = map[string][]string{
 	"cmd/internal/engine": {"cmd/internal/failure", "cmd/internal/wire", "manifest", "ocispec", "bundle", "integration", "storage", "storage/rootview",
 		"backends", "backends/userns", "backends/namespace", "backends/oci"},
 	"cmd/internal/builder": {"cmd/internal/failure", "cmd/internal/wire", "manifest", "manifest/distro", "manifest/distro/aptrepo", "ocispec", "bundle", "storage", "storage/rootview",
-		"storage/fetch", "storage/fstree", "storage/layers", "storage/images", "backends", "backends/namespace"},
+		"storage/fetch", "storage/fstree", "storage/layers", "storage/images", "backends", "backends/namespace", "backends/oci"},
 	"cmd/karapace":       {"cmd/internal/failure", "cmd/internal/engine", "manifest", "bundle", "storage", "backends"},
 	"cmd/karapace-store": {"cmd/internal/builder", "cmd/internal/failure", "cmd/internal/wire"},
 }

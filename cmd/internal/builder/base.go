@@ -72,9 +72,10 @@ func (b *build) baseKey() (digest.Digest, error) {
 		Digest       digest.Digest
 		Environment  int64
 		Repositories []manifest.Repository
+		Volatile     []string `json:",omitempty"`
 	}{Domain: "karapace base layer 1", Digest: b.lock.BaseImageDigest}
 	if b.ref.Kind == manifest.BaseBootstrap { // whose scripts run in the build environment, and whose sources.list names these
-		in.Environment = b.lock.BuildEnvironment
+		in.Environment, in.Volatile = b.lock.BuildEnvironment, b.volatile()
 		for _, r := range b.lock.Repositories {
 			in.Repositories = append(in.Repositories, manifest.Repository{Location: r.Location, Suite: r.Suite, Components: r.Components})
 		}
@@ -117,7 +118,7 @@ func (b *build) exclusive(ctx context.Context, key digest.Digest, f func() error
 
 // find looks a layer up by what it is built from. A rebuild wants none found, but may use what it made itself.
 func (b *build) find(key digest.Digest, into *layer) (bool, error) {
-	if b.req.Fresh {
+	if b.req.Fresh || b.aside != nil {
 		return false, nil
 	}
 	known := b.store.Built(key)
@@ -138,7 +139,7 @@ func (b *build) find(key digest.Digest, into *layer) (bool, error) {
 
 // makeBase assembles the base tree in a scratch directory and makes it a layer.
 func (b *build) makeBase(ctx context.Context, key digest.Digest) error {
-	scratch, err := b.store.Scratch("base")
+	scratch, err := b.scratch("base")
 	if err != nil {
 		return failure.New(failure.Store, err, "")
 	}
@@ -151,7 +152,7 @@ func (b *build) makeBase(ctx context.Context, key digest.Digest) error {
 	if err != nil {
 		return err
 	}
-	if err := fstree.Normalise(ctx, root, fstree.NormaliseOptions{Epoch: epoch, Policy: policy(distro.VolatileBase(b.ref.Kind == manifest.BaseBootstrap), nil)}); err != nil {
+	if err := fstree.Normalise(ctx, root, fstree.NormaliseOptions{Epoch: epoch, Policy: b.basePolicy()}); err != nil {
 		return failure.New(failure.Manifest, fmt.Errorf("base image %s: %w", b.lock.BaseImage, err), "")
 	}
 	made, err := b.adopt(ctx, root, "")
@@ -163,7 +164,18 @@ func (b *build) makeBase(ctx context.Context, key digest.Digest) error {
 	return b.remember(key, "base", made)
 }
 
+// basePolicy is what a base does not keep. Volatile are paths of a bootstrapped one only: others are as they were fetched.
+func (b *build) basePolicy() fstree.Policy {
+	if b.ref.Kind == manifest.BaseBootstrap {
+		return policy(distro.VolatileBase(true), b.volatile())
+	}
+	return policy(distro.VolatileBase(false), nil)
+}
+
 func (b *build) remember(key digest.Digest, kind string, l layer) error {
+	if b.aside != nil {
+		return nil
+	}
 	err := b.store.RememberBuilt(&storage.Built{
 		Key: key, Kind: kind, Image: b.lock.BaseImage, Input: b.lock.BaseImageDigest, Layer: l.ID, Size: l.Size, Epoch: l.Epoch, Env: l.Env,
 	})

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"runtime"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/opencontainers/go-digest"
@@ -31,6 +30,7 @@ type build struct {
 	base     layer
 	packages layer
 	timings  []wire.Timing
+	aside    *aside // nil: what is built enters the store
 }
 
 // layer is a read-only layer in the store.
@@ -52,35 +52,30 @@ func (w *worker) build(ctx context.Context, req *wire.Build) (*wire.BuildResult,
 		return nil, err
 	}
 	if len(req.Lock) == 0 {
-		err = b.resolve(ctx)
-	} else {
-		err = b.fromLock()
+		if err := b.resolve(ctx); err != nil {
+			return nil, err
+		}
 	}
-	if err != nil {
-		return nil, err
-	}
-	if req.LockOnly {
+	switch {
+	case req.Twice != nil:
+		return b.twice(ctx)
+	case req.LockOnly:
 		return &wire.BuildResult{Lock: b.lock.Encode(), Timings: b.timings}, nil
 	}
 	return b.finish(ctx)
 }
 
-// newBuild reads the documents of a request.
+// newBuild reads the documents of a request. With a lock nothing is resolved again.
 func (w *worker) newBuild(req *wire.Build) (*build, error) {
 	b := &build{worker: w, req: req}
 	var err error
-	if b.manifest, err = manifest.Parse(req.File, req.Manifest); err != nil {
-		return nil, failure.New(failure.Manifest, err, "")
+	if len(req.Lock) > 0 {
+		if b.lock, err = manifest.ParseLock(req.LockFile, req.Lock); err != nil {
+			return nil, failure.New(failure.Lock, err, "")
+		}
 	}
-	if b.manifest.Base.Arch == "" {
-		b.manifest.Base.Arch = runtime.GOARCH
-	}
-	if b.manifest.Base.Arch != runtime.GOARCH {
-		return nil, failure.New(failure.Backend, fmt.Errorf("%s asks for the architecture %s, and this machine is %s", req.File, b.manifest.Base.Arch, runtime.GOARCH),
-			"build it on such a machine")
-	}
-	if b.ref, err = manifest.ParseBaseRef(b.manifest.Base.Image); err != nil {
-		return nil, failure.New(failure.Manifest, err, "")
+	if err := b.readManifest(); err != nil {
+		return nil, err
 	}
 	if b.config, err = manifest.ParseConfig(req.ConfigFile, req.Config); err != nil {
 		return nil, failure.New(failure.General, err, "")
@@ -91,14 +86,26 @@ func (w *worker) newBuild(req *wire.Build) (*build, error) {
 	return b, failure.New(failure.Store, err, "")
 }
 
-// fromLock takes the lock as it is: nothing is resolved again.
-func (b *build) fromLock() error {
-	l, err := manifest.ParseLock(b.req.LockFile, b.req.Lock)
-	if err != nil {
-		return failure.New(failure.Lock, err, "")
+// readManifest learns what the base is: from the manifest, or from the lock where there is only that.
+func (b *build) readManifest() (err error) {
+	var image, arch string
+	if len(b.req.Manifest) > 0 {
+		if b.manifest, err = manifest.Parse(b.req.File, b.req.Manifest); err != nil {
+			return failure.New(failure.Manifest, err, "")
+		}
+		if b.manifest.Base.Arch == "" {
+			b.manifest.Base.Arch = runtime.GOARCH
+		}
+		image, arch = b.manifest.Base.Image, b.manifest.Base.Arch
+	} else {
+		image, arch = b.lock.BaseImage, b.lock.Arch
 	}
-	b.lock = l
-	return nil
+	if arch != runtime.GOARCH {
+		return failure.New(failure.Backend, fmt.Errorf("%s asks for the architecture %s, and this machine is %s", b.req.File, arch, runtime.GOARCH),
+			"build it on such a machine")
+	}
+	b.ref, err = manifest.ParseBaseRef(image)
+	return failure.New(failure.Manifest, err, "")
 }
 
 // resolve makes a lock of the manifest. The base is built for it: its own package manager makes the plan.
@@ -149,18 +156,11 @@ func (b *build) finish(ctx context.Context) (*wire.BuildResult, error) {
 	if err := b.checkClock(time.Now()); err != nil {
 		return nil, err
 	}
-	if err := b.ensureBase(ctx); err != nil {
+	out, err := b.make(ctx)
+	if err != nil {
 		return nil, err
 	}
-	if err := b.ensurePackages(ctx); err != nil {
-		return nil, err
-	}
-	var image digest.Digest
-	if err := b.timed("make image", func() (err error) { image, err = b.image(ctx); return err }); err != nil {
-		return nil, err
-	}
-	out := manifest.Output{BaseLayer: b.base.ID, PackageLayer: b.packages.ID, ImageDigest: image}
-	if err := b.compareOutput(out); err != nil {
+	if err := b.compareOutput(ctx, out); err != nil {
 		return nil, err
 	}
 	b.lock.Output = out
@@ -171,32 +171,17 @@ func (b *build) finish(ctx context.Context) (*wire.BuildResult, error) {
 	return &wire.BuildResult{Lock: b.lock.Encode(), Record: record, Created: created, Timings: b.timings}, nil
 }
 
-// compareOutput refuses bytes other than the lock promises.
-func (b *build) compareOutput(got manifest.Output) error {
-	want := b.lock.Output
-	if want == (manifest.Output{}) || want == got {
-		return nil
+// make finds or makes the layers of the lock, and their image.
+func (b *build) make(ctx context.Context) (out manifest.Output, err error) {
+	if err := b.ensureBase(ctx); err != nil {
+		return out, err
 	}
-	var lines []string
-	for _, d := range []struct {
-		what      string
-		want, got digest.Digest
-	}{
-		{"base layer", want.BaseLayer, got.BaseLayer}, {"package layer", want.PackageLayer, got.PackageLayer}, {"image", want.ImageDigest, got.ImageDigest},
-	} {
-		if d.want != d.got {
-			lines = append(lines, fmt.Sprintf("\n  %s: the lock says %s, it became %s", d.what, orNone(d.want), orNone(d.got)))
-		}
+	if err := b.ensurePackages(ctx); err != nil {
+		return out, err
 	}
-	return failure.New(failure.Lock, errors.New("what was built is not what the lock promises:"+strings.Join(lines, "")),
-		"the environment that was there is untouched; karapace lock --update makes a new lock")
-}
-
-func orNone(d digest.Digest) string {
-	if d == "" {
-		return "none"
-	}
-	return string(d)
+	err = b.timed("make image", func() (err error) { out.ImageDigest, err = b.image(ctx); return err })
+	out.BaseLayer, out.PackageLayer = b.base.ID, b.packages.ID
+	return out, err
 }
 
 // timed runs a step, tells the user about it and remembers how long it took.

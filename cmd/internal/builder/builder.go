@@ -54,6 +54,8 @@ func serve(ctx context.Context, in io.Reader, t *teller) (any, error) {
 	switch {
 	case req.Build != nil:
 		return w.build(ctx, req.Build)
+	case req.Verify != nil:
+		return w.verify(ctx, req.Verify)
 	case req.Sweep != nil && req.Sweep.All:
 		return struct{}{}, w.sweepAll()
 	case req.Sweep != nil:

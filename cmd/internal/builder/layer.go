@@ -20,6 +20,9 @@ import (
 
 // adopt makes a normalised tree a layer of the store by renaming it; parent is the layer below, if any.
 func (b *build) adopt(ctx context.Context, dir string, parent digest.Digest) (layer, error) {
+	if b.aside != nil {
+		return b.aside.keep(ctx, dir)
+	}
 	written := make(chan error, 1) // what the layer's record waits for, begun while the digest is computed
 	go func() { written <- syncFS(dir) }()
 	id, size, err := fstree.Digest(ctx, dir)
@@ -46,23 +49,36 @@ func (w *worker) drop(s *storage.Scratch) {
 // image writes the OCI image of the environment's layers into the store.
 func (b *build) image(ctx context.Context) (digest.Digest, error) {
 	ids := []digest.Digest{b.base.ID}
+	stack := []layers.Layer{{DiffID: b.base.ID, Size: b.base.Size}}
 	if b.packages.ID != "" {
 		ids = append(ids, b.packages.ID)
+		stack = append(stack, layers.Layer{DiffID: b.packages.ID, Size: b.packages.Size})
+	}
+	if b.aside != nil {
+		img, err := layers.EncodeImage(b.imageConfig(), stack)
+		if err != nil {
+			return "", failure.New(failure.General, err, "")
+		}
+		return img.Digest, nil
 	}
 	store, err := b.layers()
 	if err != nil {
 		return "", err
 	}
-	created := time.Unix(b.lock.SourceDateEpoch, 0).UTC()
-	img, err := store.Image(ctx, ids, ispec.Image{
-		Created:  &created,
-		Platform: ispec.Platform{Architecture: b.lock.Arch, OS: "linux"},
-		Config:   ispec.ImageConfig{Env: b.base.Env},
-	})
+	img, err := store.Image(ctx, ids, b.imageConfig())
 	if err != nil {
 		return "", failure.New(failure.Store, err, "")
 	}
 	return img.Digest, nil
+}
+
+func (b *build) imageConfig() ispec.Image {
+	created := time.Unix(b.lock.SourceDateEpoch, 0).UTC()
+	return ispec.Image{
+		Created:  &created,
+		Platform: ispec.Platform{Architecture: b.lock.Arch, OS: "linux"},
+		Config:   ispec.ImageConfig{Env: b.base.Env},
+	}
 }
 
 // policy is what a layer does not keep: what a table says, and the paths a lock names.

@@ -38,7 +38,7 @@ func (b *build) manager(sb distro.Sandbox) (distro.Manager, error) {
 
 // plan asks the base's package manager for the full closure and writes it into the lock.
 func (b *build) plan(ctx context.Context, names []string) error {
-	return b.onBase(ctx, "plan", func(sb *sandbox, _ string) error {
+	return b.onBase("plan", func(sb *sandbox, _ string) error {
 		m, err := b.manager(sb)
 		if err != nil {
 			return err
@@ -69,12 +69,21 @@ func (b *build) packagesKey() (digest.Digest, error) {
 		Environment int64
 		Epoch       int64
 		Packages    []manifest.Package
-		Volatile    []manifest.VolatilePath
-	}{"karapace package layer 1", b.base.ID, b.lock.BuildEnvironment, b.lock.SourceDateEpoch, b.lock.Packages, b.lock.Volatile})
+		Volatile    []string
+	}{"karapace package layer 1", b.base.ID, b.lock.BuildEnvironment, b.lock.SourceDateEpoch, b.lock.Packages, b.volatile()})
 	if err != nil {
 		return "", fmt.Errorf("encode package inputs: %w", err)
 	}
 	return digest.FromBytes(body), nil
+}
+
+// volatile are the paths that the lock leaves out.
+func (b *build) volatile() []string {
+	var paths []string
+	for _, v := range b.lock.Volatile {
+		paths = append(paths, v.Path)
+	}
+	return paths
 }
 
 // ensurePackages finds the package layer in the store or makes it. Without packages there is none.
@@ -110,7 +119,7 @@ func files(pkgs []manifest.Package) []distro.File {
 
 // install runs the package manager on the base and makes what it wrote a layer.
 func (b *build) install(ctx context.Context, key digest.Digest) error {
-	return b.onBase(ctx, "install", func(sb *sandbox, upper string) error {
+	return b.onBase("install", func(sb *sandbox, upper string) error {
 		m, err := b.manager(sb)
 		if err != nil {
 			return err
@@ -121,12 +130,8 @@ func (b *build) install(ctx context.Context, key digest.Digest) error {
 		if err := sb.unmount(); err != nil {
 			return err
 		}
-		var paths []string
-		for _, v := range b.lock.Volatile {
-			paths = append(paths, v.Path)
-		}
 		if err := fstree.Normalise(ctx, upper, fstree.NormaliseOptions{
-			Epoch: b.lock.SourceDateEpoch, Lowers: []string{b.base.Dir}, Policy: policy(distro.VolatileLayer(m.Name()), paths),
+			Epoch: b.lock.SourceDateEpoch, Lowers: []string{b.base.Dir}, Policy: policy(distro.VolatileLayer(m.Name()), b.volatile()),
 		}); err != nil {
 			return failure.New(failure.General, fmt.Errorf("capture packages: %w", err), "")
 		}
@@ -150,8 +155,13 @@ func installFailure(err error) error {
 }
 
 // onBase calls f with a sandbox whose root is the base with a throw-away layer, upper, on top.
-func (b *build) onBase(ctx context.Context, kind string, f func(sb *sandbox, upper string) error) error {
-	scratch, err := b.store.Scratch(kind)
+func (b *build) onBase(kind string, f func(sb *sandbox, upper string) error) error {
+	return b.onLayers(kind, b.base.Dir, f)
+}
+
+// onLayers is onBase for any directories, top first, with colons between them.
+func (b *build) onLayers(kind, lower string, f func(sb *sandbox, upper string) error) error {
+	scratch, err := b.scratch(kind)
 	if err != nil {
 		return failure.New(failure.Store, err, "")
 	}
@@ -166,7 +176,7 @@ func (b *build) onBase(ctx context.Context, kind string, f func(sb *sandbox, upp
 			return failure.New(failure.Store, err, "")
 		}
 	}
-	if err := mountOverlay(sb.root, b.base.Dir, upper, work, b.rootless); err != nil {
+	if err := mountOverlay(sb.root, lower, upper, work, b.rootless); err != nil {
 		return failure.New(failure.Backend, err, "karapace doctor")
 	}
 	sb.mounted = true
@@ -181,7 +191,7 @@ func mountOverlay(target, lower, upper, work string, rootless bool) error {
 		mode = "userxattr"
 	}
 	data := fmt.Sprintf("lowerdir=%s,upperdir=%s,workdir=%s,volatile,%s", lower, upper, work, mode)
-	if strings.ContainsAny(lower+upper+work, ",:\\") {
+	if strings.ContainsAny(strings.ReplaceAll(lower, ":", "")+upper+work, ",:\\") {
 		return fmt.Errorf("mount overlay: the store's path %s may not hold a comma, colon or backslash", filepath.Dir(upper))
 	}
 	if err := unix.Mount("overlay", target, "overlay", 0, data); err != nil {

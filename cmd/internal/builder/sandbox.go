@@ -17,6 +17,7 @@ import (
 
 	"github.com/karapace/karapace/backends"
 	"github.com/karapace/karapace/backends/namespace"
+	"github.com/karapace/karapace/backends/oci"
 	"github.com/karapace/karapace/bundle"
 	"github.com/karapace/karapace/cmd/internal/failure"
 	"github.com/karapace/karapace/manifest/distro"
@@ -31,6 +32,7 @@ type sandbox struct {
 	env     []string
 	runtime backends.Runtime
 	mounted bool // root is a mount of ours
+	odd     circumstances
 }
 
 // newSandbox prepares a sandbox below a scratch directory; its root is empty.
@@ -39,13 +41,33 @@ func (b *build) newSandbox(scratch *storage.Scratch, epoch int64) (*sandbox, err
 	if err != nil {
 		return nil, failure.New(failure.Lock, err, "")
 	}
-	sb := &sandbox{dir: scratch.Dir, root: filepath.Join(scratch.Dir, "root"), env: env, runtime: namespace.New()}
+	rt, err := b.runtime()
+	if err != nil {
+		return nil, err
+	}
+	sb := &sandbox{dir: scratch.Dir, root: filepath.Join(scratch.Dir, "root"), env: env, runtime: rt}
+	if b.aside != nil {
+		sb.odd = b.aside.odd
+	}
 	for _, d := range []string{sb.root, sb.Shared(), filepath.Join(sb.dir, "state")} {
 		if err := os.Mkdir(d, 0o755); err != nil && !errors.Is(err, fs.ErrExist) {
 			return nil, failure.New(failure.Store, err, "")
 		}
 	}
 	return sb, failure.New(failure.Store, bundle.Create(filepath.Join(sb.dir, "bundle")), "")
+}
+
+// runtime is what package managers run in.
+func (b *build) runtime() (backends.Runtime, error) {
+	switch name := b.req.Backend; name {
+	case "", "namespace":
+		return namespace.New(), nil
+	case "oci", "crun", "runc", "youki":
+		rt, err := oci.New(context.Background(), name, b.req.BackendDirs)
+		return rt, failure.New(failure.Backend, err, "karapace backends shows what there is")
+	default:
+		return nil, failure.New(failure.Usage, fmt.Errorf("there is no backend %q to build in", name), "karapace backends shows what there is")
+	}
 }
 
 func (s *sandbox) unmount() error {
@@ -66,10 +88,10 @@ func (s *sandbox) Shared() string { return filepath.Join(s.dir, "shared") }
 func (s *sandbox) Run(ctx context.Context, c distro.Command) error {
 	var edits ocispec.Edits
 	edits.Mounts = append(edits.Mounts, bind(s.Shared(), distro.SharedDir))
-	for _, m := range c.Binds {
+	for _, m := range slices.Concat(c.Binds, s.odd.binds()) {
 		edits.Mounts = append(edits.Mounts, bind(m.Source, m.Target, "ro"))
 	}
-	spec := ocispec.Build("rootfs", c.Argv, append(append([]string{}, s.env...), c.Env...), edits)
+	spec := ocispec.Build("rootfs", c.Argv, slices.Concat(s.env, c.Env, s.odd.env()), edits)
 	r, w, err := os.Pipe()
 	if err != nil {
 		return fmt.Errorf("make pipe: %w", err)

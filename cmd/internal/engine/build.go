@@ -21,6 +21,7 @@ type BuildOptions struct {
 	Locked        bool // a lock must exist, and is not written
 	Offline       bool
 	RequirePinned bool
+	Backend       string // that package managers run in; empty is namespace
 }
 
 // BuildResult is an environment and how it came about.
@@ -178,18 +179,25 @@ func (e *Engine) build(ctx context.Context, p *project, o BuildOptions, req wire
 
 func (e *Engine) buildRequest(ctx context.Context, s *storage.Store, p *project, o BuildOptions, req wire.Build) (*wire.BuildResult, error) {
 	req.File, req.Dir, req.Manifest, req.Lock, req.LockFile = p.File, p.Dir, p.Text, p.LockText, p.LockFile
-	req.Name, req.Offline, req.AptDir, req.BackendDirs = o.Name, o.Offline, e.AptDir, e.BackendDirs
-	req.Backend = "namespace"
-	config, err := readFile(e.ConfigFile, manifestLimit)
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return nil, failure.New(failure.General, fmt.Errorf("read configuration: %w", err), "")
+	req.Name, req.Offline, req.Backend = o.Name, o.Offline, o.Backend
+	if err := e.configure(&req); err != nil {
+		return nil, err
 	}
-	req.Config, req.ConfigFile = config, e.ConfigFile
 	var res wire.BuildResult
 	if err := e.call(ctx, s, wire.Request{Build: &req}, &res); err != nil {
 		return nil, err
 	}
 	return &res, nil
+}
+
+// configure adds what the surroundings say.
+func (e *Engine) configure(req *wire.Build) error {
+	config, err := readFile(e.ConfigFile, manifestLimit)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return failure.New(failure.General, fmt.Errorf("read configuration: %w", err), "")
+	}
+	req.Config, req.ConfigFile, req.AptDir, req.BackendDirs = config, e.ConfigFile, e.AptDir, e.BackendDirs
+	return nil
 }
 
 // LockOptions are what lock takes.
@@ -198,6 +206,8 @@ type LockOptions struct {
 	Update   bool // resolve anew though there is a lock
 	Check    bool // only tell whether the lock satisfies the manifest
 	Offline  bool
+	Backend  string      // that package managers run in; empty is namespace
+	Twice    *wire.Twice // not nil: build it twice, and promise what both gave
 }
 
 // LockResult is a lock and what changed in it.
@@ -206,6 +216,9 @@ type LockResult struct {
 	Lock    *manifest.Lock
 	Written bool
 	Changes []manifest.PackageChange
+
+	Differences []wire.Difference // between two builds: nothing was written
+	Varied      []string          // what was different about the second one
 }
 
 // Lock resolves a manifest and writes the lock beside it. A lock that satisfies the manifest is left as it is.
@@ -225,7 +238,9 @@ func (e *Engine) Lock(ctx context.Context, o LockOptions) (*LockResult, error) {
 		if err := p.stale(); err != nil {
 			return nil, err
 		}
-		return &LockResult{File: p.LockFile, Lock: p.Lock}, nil
+		if o.Twice == nil {
+			return &LockResult{File: p.LockFile, Lock: p.Lock}, nil
+		}
 	}
 	return e.resolve(ctx, p, o)
 }
@@ -235,18 +250,23 @@ func (e *Engine) resolve(ctx context.Context, p *project, o LockOptions) (*LockR
 	if err != nil {
 		return nil, storeFailure(err)
 	}
-	old := p.Lock
-	p.LockText = nil
-	res, err := e.buildRequest(ctx, s, p, BuildOptions{Offline: o.Offline}, wire.Build{LockOnly: true})
+	old, oldText := p.Lock, p.LockText
+	if o.Update {
+		p.LockText = nil
+	}
+	res, err := e.buildRequest(ctx, s, p, BuildOptions{Offline: o.Offline, Backend: o.Backend}, wire.Build{LockOnly: true, Twice: o.Twice})
 	if err != nil {
 		return nil, err
+	}
+	if len(res.Differences) > 0 {
+		return &LockResult{File: p.LockFile, Differences: res.Differences, Varied: res.Varied}, differ(p, res.Differences)
 	}
 	l, err := manifest.ParseLock(p.LockFile, res.Lock)
 	if err != nil {
 		return nil, failure.New(failure.General, fmt.Errorf("the new lock does not hold: %w", err), "")
 	}
-	out := &LockResult{File: p.LockFile, Lock: l, Written: true, Changes: manifest.DiffLocks(old, l)}
-	if old != nil && old.ID() == l.ID() {
+	out := &LockResult{File: p.LockFile, Lock: l, Written: true, Changes: manifest.DiffLocks(old, l), Varied: res.Varied}
+	if old != nil && old.ID() == l.ID() && (o.Twice == nil || bytes.Equal(oldText, res.Lock)) {
 		out.Written, out.Lock = false, old
 		return out, nil
 	}

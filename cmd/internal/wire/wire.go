@@ -6,6 +6,8 @@ package wire
 import (
 	"encoding/json"
 
+	"github.com/opencontainers/go-digest"
+
 	"github.com/karapace/karapace/cmd/internal/failure"
 	"github.com/karapace/karapace/manifest"
 	"github.com/karapace/karapace/storage"
@@ -19,6 +21,7 @@ type Request struct {
 	Build    *Build  `json:"build,omitempty"`
 	Sweep    *Sweep  `json:"sweep,omitempty"`
 	Images   *Images `json:"images,omitempty"`
+	Verify   *Verify `json:"verify,omitempty"`
 }
 
 // User is whose store it is.
@@ -32,10 +35,10 @@ type User struct {
 
 // Build resolves when there is no lock, fetches, installs, and makes the environment.
 type Build struct {
-	File        string         `json:"file"` // the manifest's name in messages
-	Dir         string         `json:"dir"`  // the manifest's directory, absolute
-	Manifest    []byte         `json:"manifest"`
-	Lock        []byte         `json:"lock,omitempty"` // empty: resolve
+	File        string         `json:"file"`               // the manifest's name in messages
+	Dir         string         `json:"dir"`                // the manifest's directory, absolute
+	Manifest    []byte         `json:"manifest,omitempty"` // empty: the lock says it all
+	Lock        []byte         `json:"lock,omitempty"`     // empty: resolve
 	LockFile    string         `json:"lock_file"`
 	Name        string         `json:"name,omitempty"`
 	LockOnly    bool           `json:"lock_only,omitempty"`
@@ -47,6 +50,19 @@ type Build struct {
 	Backend     string         `json:"backend"`      // what package managers run in
 	AptDir      string         `json:"apt_dir"`      // the host's apt configuration
 	BackendDirs []string       `json:"backend_dirs"` // where runtimes are looked for beside PATH
+	Twice       *Twice         `json:"twice,omitempty"`
+}
+
+// Twice asks for a second build under other circumstances, which must give the same bytes.
+type Twice struct {
+	Volatile []string `json:"volatile,omitempty"` // paths that may differ and are left out, with all below them
+	Accept   bool     `json:"accept,omitempty"`   // whatever differs may
+}
+
+// Verify compares an environment's layers with what their names promise.
+type Verify struct {
+	EnvID   manifest.EnvID `json:"env_id"`
+	Rebuild *Build         `json:"rebuild,omitempty"` // also make them again, aside
 }
 
 // Sweep removes what nobody needs: abandoned scratch directories.
@@ -90,6 +106,32 @@ type BuildResult struct {
 	Record  *storage.Record `json:"record,omitempty"`
 	Created bool            `json:"created"` // false: the environment was there
 	Timings []Timing        `json:"timings"`
+
+	Differences []Difference `json:"differences,omitempty"` // between two builds; there is no record then
+	Varied      []string     `json:"varied,omitempty"`      // what was different about the second build
+}
+
+// VerifyResult is the answer to Verify.
+type VerifyResult struct {
+	Layers      []VerifiedLayer `json:"layers"`
+	Differences []Difference    `json:"differences"` // between the layers and what was made again
+}
+
+// VerifiedLayer is what became of one layer, or of the image.
+type VerifiedLayer struct {
+	What    string        `json:"what"` // "base layer", "package layer" or "image"
+	Digest  digest.Digest `json:"digest"`
+	Found   digest.Digest `json:"found,omitempty"`   // of what is in the store; empty when nothing is
+	Rebuilt digest.Digest `json:"rebuilt,omitempty"` // of what was made again
+}
+
+// Difference is a path that two builds do not agree about.
+type Difference struct {
+	Layer   string `json:"layer"` // "base" or "packages"
+	Path    string `json:"path"`  // absolute
+	Kind    string `json:"kind"`  // as in fstree.Difference, or "order"
+	Package string `json:"package,omitempty"`
+	Cause   string `json:"cause,omitempty"`
 }
 
 // Timing tells where the time went.
