@@ -14,7 +14,7 @@ demo: ## set up, build, and run a real environment through every backend that is
 	hack/demo
 
 test: ## everything: unit, command line scripts, fuzz seeds, end-to-end in real namespaces, as root and as a user
-	hack/setup runtimes tests youki
+	hack/setup runtimes tests youki fixtures
 	$(MAKE) --no-print-directory build
 	hack/test
 

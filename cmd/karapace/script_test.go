@@ -89,6 +89,7 @@ func params(dir, backend string, vars ...string) testscript.Params {
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"exits": exits, "tiny": tiny, "jsonfield": jsonField, "expand": expand, "hostile": hostile, "halve": halve,
 			"loadvault": loadVault, "savevault": saveVault, "flipvault": flipVault, "nohost": noHost, "layout": layout, "serve": serve,
+			"fixture": fixture,
 		},
 		UpdateScripts: os.Getenv("UPDATE_SCRIPTS") != "",
 	}
@@ -128,6 +129,7 @@ func setup(e *testscript.Env) error {
 	e.Setenv("PATH", binaries+":"+os.Getenv("PATH")+":/usr/sbin:/sbin")
 	e.Setenv("KARAPACE_BACKEND_PATH", os.Getenv("KARAPACE_BACKEND_PATH"))
 	e.Setenv("CACHE", cacheDir())
+	e.Setenv("KARAPACE_FIXTURES", fixturesDir())
 	e.Setenv("USER", "")
 	return nil
 }
@@ -153,10 +155,13 @@ func cacheDir() string {
 	return filepath.Join(os.TempDir(), "karapace-test")
 }
 
-// condition knows [root].
+// condition knows [root], and [fixtures]: what hack/fixtures made is here.
 func condition(cond string) (bool, error) {
-	if cond == "root" {
+	switch cond {
+	case "root":
 		return os.Getuid() == 0, nil
+	case "fixtures":
+		return haveFixtures(), nil
 	}
 	return false, fmt.Errorf("unknown condition %q", cond)
 }
