@@ -118,7 +118,16 @@ func (e *encoder) pkg(p Package) {
 	e.text(p.Location)
 	e.text(p.SHA256)
 	e.number(p.Size)
-	e.truth(p.Requested)
+	if p.Signature == "" {
+		e.truth(p.Requested)
+		return
+	}
+	marks := byte(2) // a signature follows
+	if p.Requested {
+		marks++
+	}
+	*e = append(*e, marks)
+	e.text(p.Signature)
 }
 
 func (e *encoder) repository(r Repository) {

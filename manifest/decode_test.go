@@ -93,7 +93,16 @@ func (d *decoder) mount() Mount {
 func (d *decoder) envVar() EnvVar { return EnvVar{Name: d.text(), Value: d.text()} }
 
 func (d *decoder) pkg() Package {
-	return Package{Name: d.text(), Version: d.text(), Arch: d.text(), Location: d.text(), SHA256: d.text(), Size: d.number(), Requested: d.truth()}
+	p := Package{Name: d.text(), Version: d.text(), Arch: d.text(), Location: d.text(), SHA256: d.text(), Size: d.number()}
+	if len(d.rest) == 0 || d.rest[0] < 2 || d.rest[0] > 3 {
+		p.Requested = d.truth()
+		return p
+	}
+	p.Requested, d.rest = d.rest[0] == 3, d.rest[1:]
+	if p.Signature = d.text(); p.Signature == "" {
+		d.fail("empty signature")
+	}
+	return p
 }
 
 func (d *decoder) repository() Repository {

@@ -147,7 +147,7 @@ func someOf[T any](v *valuesFrom, each func() T) []T {
 func (v *valuesFrom) mount() Mount { return Mount{v.text(), v.text(), v.text(), v.truth()} }
 func (v *valuesFrom) env() EnvVar  { return EnvVar{v.text(), v.text()} }
 func (v *valuesFrom) pkg() Package {
-	return Package{v.text(), v.text(), v.text(), v.text(), v.text(), v.number(), v.truth()}
+	return Package{v.text(), v.text(), v.text(), v.text(), v.text(), v.number(), v.truth(), v.text()}
 }
 func (v *valuesFrom) repository() Repository {
 	return Repository{v.text(), v.text(), v.text(), v.text(), v.number()}
@@ -178,6 +178,7 @@ func FuzzManifestIdentity(f *testing.F) {
 // FuzzLockIdentity decodes every encoding back, and checks that one of another length or domain is never accepted.
 func FuzzLockIdentity(f *testing.F) {
 	f.Add("amd64|1|debian|loc|sha256:x|1|namespace|x||x|1|2|x|l|h|c|x|x|n|v|xx|a|b|x|app|x|loc|s|c|sha|d|x|n|v|a|l|s|9|x")
+	f.Add("amd64|1|debian|loc|sha256:x|1|namespace|x||x|1|2|||||||x|n|v|a|l|s|9|x|signature||")
 	f.Add("|\x00")
 	f.Fuzz(func(t *testing.T, text string) {
 		v := &valuesFrom{strings.Split(text, "|")}

@@ -155,6 +155,9 @@ func (c lockChecker) packages(key string, list []Package) {
 		c.url(place{key, i, "location"}, p.Location)
 		c.sha256(place{key, i, "sha256"}, p.SHA256)
 		c.number(p.Size >= 0 && p.Size < maxFileSize, place{key, i, "size"}, p.Size, "is not a size below 64 GiB")
+		if p.Signature != "" {
+			c.sha256(place{key, i, "signature"}, p.Signature)
+		}
 	}
 	ascending(c, key, list, comparePackages)
 }

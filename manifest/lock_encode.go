@@ -119,6 +119,10 @@ func (w *lockWriter) pkg(p Package) {
 	if p.Requested {
 		w.raw(", requested = true")
 	}
+	if p.Signature != "" {
+		w.raw(", ")
+		w.pairs("signature", p.Signature)
+	}
 	w.raw(" }")
 }
 

@@ -175,9 +175,21 @@ func (t lockTable) envVar() EnvVar {
 }
 
 func (t lockTable) pkg() Package {
-	t.only([]string{"name", "version", "arch", "location", "sha256", "size", "requested"}, nowhere)
+	t.only([]string{"name", "version", "arch", "location", "sha256", "size", "requested", "signature"}, nowhere)
 	return Package{Name: t.exact("name"), Version: t.exact("version"), Arch: t.exact("arch"), Location: t.exact("location"),
-		SHA256: t.exact("sha256"), Size: t.integer("size"), Requested: t.truth("requested")}
+		SHA256: t.exact("sha256"), Size: t.integer("size"), Requested: t.truth("requested"), Signature: t.signature()}
+}
+
+// signature is left out rather than empty.
+func (t lockTable) signature() string {
+	n := t.value("signature", kindString, "a string", "")
+	if n == nil {
+		return ""
+	}
+	if n.text == "" {
+		t.report(n.offset, t.name+".signature", t.name+".signature is empty", "")
+	}
+	return n.text
 }
 
 func (t lockTable) repository() Repository {

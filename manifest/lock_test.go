@@ -57,8 +57,19 @@ func smallLock() *manifest.Lock {
 		BaseImageDigest: digest.Digest("sha256:" + hexDigest("0")), BuildEnvironment: 1, Backend: "namespace"}
 }
 
+// signedLock has packages with signatures, one of them requested.
+func signedLock() *manifest.Lock {
+	l := smallLock()
+	pkg := func(name, digits string, requested bool) manifest.Package {
+		return manifest.Package{Name: name, Version: "2.0-1", Arch: "any", Location: "https://mirror.example.org/mini/os/aarch64/" + name + "-2.0-1-any.pkg.tar.zst",
+			SHA256: hexDigest(digits[:1]), Size: 512, Requested: requested, Signature: hexDigest(digits[1:])}
+	}
+	l.Requested, l.Packages = []string{"minihello"}, []manifest.Package{pkg("libmini", "12", false), pkg("minihello", "34", true)}
+	return l
+}
+
 func TestLockGolden(t *testing.T) {
-	for name, l := range map[string]*manifest.Lock{"full": fullLock(), "small": smallLock()} {
+	for name, l := range map[string]*manifest.Lock{"full": fullLock(), "small": smallLock(), "signed": signedLock()} {
 		file := filepath.Join("testdata", name+".lock")
 		if err := l.Validate(); err != nil {
 			t.Fatal(err)
@@ -284,22 +295,23 @@ help: restore it from version control, or resolve anew with "karapace lock --upd
 
 func TestValidateNamesTheField(t *testing.T) {
 	for field, spoil := range map[string]func(*manifest.Lock){
-		"arch":                         func(l *manifest.Lock) { l.Arch = "" },
-		"base_image_digest":            func(l *manifest.Lock) { l.BaseImageDigest = "" },
-		"base_image_location":          func(l *manifest.Lock) { l.BaseImageLocation = "a\nb" },
-		"resolved_packages[1].sha256":  func(l *manifest.Lock) { l.Packages[1].SHA256 = "" },
-		"resolved_packages[1]":         func(l *manifest.Lock) { l.Packages[1] = l.Packages[0] },
-		"resolved_packages[0].version": func(l *manifest.Lock) { l.Packages[0].Version = "unresolved version" },
-		"resolved_packages[0].arch":    func(l *manifest.Lock) { l.Packages[0].Arch = "../x" },
-		"base_packages[0].location":    func(l *manifest.Lock) { l.BasePackages[1].Location = "pool/x.deb" },
-		"requested_packages[0]":        func(l *manifest.Lock) { l.Requested[0] = "--x" },
-		"repositories[1].components":   func(l *manifest.Lock) { l.Repositories[1].Components = " main" },
-		"repositories[1]":              func(l *manifest.Lock) { l.Repositories[1] = l.Repositories[0] },
-		"env[1]":                       func(l *manifest.Lock) { l.Env[0].Value = "\xff" },
-		"mounts[0]":                    func(l *manifest.Lock) { l.Mounts[1].Host = "\xff" },
-		"volatile[1].path":             func(l *manifest.Lock) { l.Volatile[1].Path = "etc/made" },
-		"output.image_digest":          func(l *manifest.Lock) { l.Output.ImageDigest = "sha256:" },
-		"memory_limit_mb":              func(l *manifest.Lock) { l.MemoryLimitMB = -1 },
+		"arch":                           func(l *manifest.Lock) { l.Arch = "" },
+		"base_image_digest":              func(l *manifest.Lock) { l.BaseImageDigest = "" },
+		"base_image_location":            func(l *manifest.Lock) { l.BaseImageLocation = "a\nb" },
+		"resolved_packages[1].sha256":    func(l *manifest.Lock) { l.Packages[1].SHA256 = "" },
+		"resolved_packages[1]":           func(l *manifest.Lock) { l.Packages[1] = l.Packages[0] },
+		"resolved_packages[0].version":   func(l *manifest.Lock) { l.Packages[0].Version = "unresolved version" },
+		"resolved_packages[0].arch":      func(l *manifest.Lock) { l.Packages[0].Arch = "../x" },
+		"resolved_packages[0].signature": func(l *manifest.Lock) { l.Packages[0].Signature = "x" },
+		"base_packages[0].location":      func(l *manifest.Lock) { l.BasePackages[1].Location = "pool/x.deb" },
+		"requested_packages[0]":          func(l *manifest.Lock) { l.Requested[0] = "--x" },
+		"repositories[1].components":     func(l *manifest.Lock) { l.Repositories[1].Components = " main" },
+		"repositories[1]":                func(l *manifest.Lock) { l.Repositories[1] = l.Repositories[0] },
+		"env[1]":                         func(l *manifest.Lock) { l.Env[0].Value = "\xff" },
+		"mounts[0]":                      func(l *manifest.Lock) { l.Mounts[1].Host = "\xff" },
+		"volatile[1].path":               func(l *manifest.Lock) { l.Volatile[1].Path = "etc/made" },
+		"output.image_digest":            func(l *manifest.Lock) { l.Output.ImageDigest = "sha256:" },
+		"memory_limit_mb":                func(l *manifest.Lock) { l.MemoryLimitMB = -1 },
 	} {
 		l := fullLock()
 		spoil(l)

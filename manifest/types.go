@@ -72,7 +72,13 @@ type Package struct {
 	SHA256    string // hexadecimal
 	Size      int64  // bytes
 	Requested bool   // named by the manifest, not only a dependency
+	// Signature is the SHA-256 of the detached signature that lies beside the file, at SignatureLocation, hexadecimal;
+	// empty when the file has none that matters.
+	Signature string `json:",omitempty"`
 }
+
+// SignatureLocation is the URL of the package's detached signature.
+func (p Package) SignatureLocation() string { return p.Location + ".sig" }
 
 // Repository is one signed package index that the resolution used.
 type Repository struct {

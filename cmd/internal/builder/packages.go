@@ -110,9 +110,12 @@ func (b *build) ensurePackages(ctx context.Context) error {
 }
 
 func files(pkgs []manifest.Package) []distro.File {
-	out := make([]distro.File, len(pkgs))
-	for i, p := range pkgs {
-		out[i] = distro.File{URL: p.Location, SHA256: p.SHA256, Size: p.Size}
+	out := make([]distro.File, 0, len(pkgs))
+	for _, p := range pkgs {
+		out = append(out, distro.File{URL: p.Location, SHA256: p.SHA256, Size: p.Size})
+		if p.Signature != "" {
+			out = append(out, distro.File{URL: p.SignatureLocation(), SHA256: p.Signature})
+		}
 	}
 	return out
 }
