@@ -13,6 +13,7 @@ import (
 	"strings"
 
 	"github.com/karapace/karapace/manifest/distro/aptrepo"
+	"github.com/karapace/karapace/manifest/distro/pgp"
 )
 
 // Apt is the package manager of Debian, Ubuntu and their kin.
@@ -225,12 +226,12 @@ func osRelease(t aptrepo.Tree) (osReleaseFields, error) {
 
 // AptKeys gives who may sign for a source, as apt on the system of tree decides it: the keys or files the source names,
 // else every key the system trusts.
-func AptKeys(tree aptrepo.Tree) func(aptrepo.Source) (aptrepo.KeyRing, error) {
-	return func(s aptrepo.Source) (aptrepo.KeyRing, error) {
+func AptKeys(tree aptrepo.Tree) func(aptrepo.Source) (pgp.KeyRing, error) {
+	return func(s aptrepo.Source) (pgp.KeyRing, error) {
 		if len(s.Key) > 0 {
-			return aptrepo.ReadKeyRing(s.Key)
+			return pgp.ReadKeyRing(s.Key)
 		}
-		var ring aptrepo.KeyRing
+		var ring pgp.KeyRing
 		var prints []string
 		for _, name := range s.SignedBy {
 			if !path.IsAbs(name) {
@@ -239,7 +240,7 @@ func AptKeys(tree aptrepo.Tree) func(aptrepo.Source) (aptrepo.KeyRing, error) {
 			}
 			keys, err := readKeys(tree, name)
 			if err != nil {
-				return aptrepo.KeyRing{}, fmt.Errorf("key ring %s (%s:%d): %w", name, s.File, s.Line, err)
+				return pgp.KeyRing{}, fmt.Errorf("key ring %s (%s:%d): %w", name, s.File, s.Line, err)
 			}
 			ring = ring.Join(keys)
 		}
@@ -256,20 +257,20 @@ func AptKeys(tree aptrepo.Tree) func(aptrepo.Source) (aptrepo.KeyRing, error) {
 
 const maxKeyRing = 16 << 20 // bytes
 
-func readKeys(tree aptrepo.Tree, name string) (aptrepo.KeyRing, error) {
+func readKeys(tree aptrepo.Tree, name string) (pgp.KeyRing, error) {
 	b, err := aptrepo.ReadFile(tree, name, maxKeyRing)
 	if err != nil {
-		return aptrepo.KeyRing{}, err
+		return pgp.KeyRing{}, err
 	}
-	return aptrepo.ReadKeyRing(b)
+	return pgp.ReadKeyRing(b)
 }
 
 // trustedKeys reads every key that apt trusts for any repository. Files that are no key rings are passed over, as apt does.
-func trustedKeys(tree aptrepo.Tree) (aptrepo.KeyRing, error) {
+func trustedKeys(tree aptrepo.Tree) (pgp.KeyRing, error) {
 	const parts = "/etc/apt/trusted.gpg.d"
 	names, err := tree.ReadDir(parts)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return aptrepo.KeyRing{}, fmt.Errorf("read %s: %w", parts, err)
+		return pgp.KeyRing{}, fmt.Errorf("read %s: %w", parts, err)
 	}
 	files := []string{"/etc/apt/trusted.gpg"}
 	for _, n := range names {
@@ -277,7 +278,7 @@ func trustedKeys(tree aptrepo.Tree) (aptrepo.KeyRing, error) {
 			files = append(files, parts+"/"+n)
 		}
 	}
-	var ring aptrepo.KeyRing
+	var ring pgp.KeyRing
 	for _, name := range files {
 		if keys, err := readKeys(tree, name); err == nil {
 			ring = ring.Join(keys)

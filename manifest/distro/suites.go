@@ -17,6 +17,7 @@ import (
 
 	"github.com/karapace/karapace/manifest"
 	"github.com/karapace/karapace/manifest/distro/aptrepo"
+	"github.com/karapace/karapace/manifest/distro/pgp"
 )
 
 // Bounds of a package index, in bytes; Debian's largest has 60 MB plain.
@@ -42,9 +43,9 @@ type SuiteIndex struct {
 
 // SuiteOptions say how LoadSuites reads sources.
 type SuiteOptions struct {
-	Archs    []string                                      // the distribution's names, the native one first
-	Keys     func(aptrepo.Source) (aptrepo.KeyRing, error) // who may sign for a source
-	Optional func(aptrepo.Source) bool                     // left out when the archive says it does not exist; nil: none
+	Archs    []string                                  // the distribution's names, the native one first
+	Keys     func(aptrepo.Source) (pgp.KeyRing, error) // who may sign for a source
+	Optional func(aptrepo.Source) bool                 // left out when the archive says it does not exist; nil: none
 	Now      time.Time
 }
 
@@ -115,7 +116,7 @@ func loadRelease(ctx context.Context, f Fetcher, src aptrepo.Source, o SuiteOpti
 }
 
 // signedRelease gets the signed index and gives its bytes and the text that is vouched for.
-func signedRelease(ctx context.Context, f Fetcher, src aptrepo.Source, keys aptrepo.KeyRing, now time.Time) (data, text []byte, err error) {
+func signedRelease(ctx context.Context, f Fetcher, src aptrepo.Source, keys pgp.KeyRing, now time.Time) (data, text []byte, err error) {
 	get := func(name string) ([]byte, error) {
 		return f.Get(ctx, Document{URL: aptrepo.Join(src.Dir(), name), Limit: aptrepo.MaxRelease, Signed: true})
 	}

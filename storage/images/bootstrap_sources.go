@@ -11,6 +11,7 @@ import (
 
 	"github.com/karapace/karapace/manifest/distro"
 	"github.com/karapace/karapace/manifest/distro/aptrepo"
+	"github.com/karapace/karapace/manifest/distro/pgp"
 )
 
 //go:embed keyrings/*.pgp
@@ -123,13 +124,13 @@ func (b *Bootstrap) otherDistro(s aptrepo.Source) bool {
 }
 
 // keys says who may sign for a source.
-func (b *Bootstrap) keys(s aptrepo.Source) (aptrepo.KeyRing, error) {
+func (b *Bootstrap) keys(s aptrepo.Source) (pgp.KeyRing, error) {
 	if b.Keyring != "" {
 		data, err := os.ReadFile(b.Keyring)
 		if err != nil {
-			return aptrepo.KeyRing{}, fmt.Errorf("read the configured key ring: %w", err)
+			return pgp.KeyRing{}, fmt.Errorf("read the configured key ring: %w", err)
 		}
-		ring, err := aptrepo.ReadKeyRing(data)
+		ring, err := pgp.ReadKeyRing(data)
 		if err != nil {
 			err = fmt.Errorf("%s: %w", b.Keyring, err)
 		}
@@ -140,7 +141,7 @@ func (b *Bootstrap) keys(s aptrepo.Source) (aptrepo.KeyRing, error) {
 	}
 	data, err := keyrings.ReadFile("keyrings/" + b.Distro + ".pgp")
 	if err != nil {
-		return aptrepo.KeyRing{}, errors.New("no key ring of " + b.Distro + " comes with Karapace: name one in the configuration")
+		return pgp.KeyRing{}, errors.New("no key ring of " + b.Distro + " comes with Karapace: name one in the configuration")
 	}
-	return aptrepo.ReadKeyRing(data)
+	return pgp.ReadKeyRing(data)
 }

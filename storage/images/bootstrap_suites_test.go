@@ -13,6 +13,7 @@ import (
 	"github.com/karapace/karapace/manifest/distro"
 	"github.com/karapace/karapace/manifest/distro/aptrepo"
 	"github.com/karapace/karapace/manifest/distro/aptrepo/aptrepotest"
+	"github.com/karapace/karapace/manifest/distro/pgp"
 	"github.com/karapace/karapace/storage/fetch"
 )
 
@@ -27,13 +28,13 @@ func fetchInto(t *testing.T, vault string) *fetch.Client {
 	return c
 }
 
-func keysOf(keys ...*aptrepotest.Key) func(aptrepo.Source) (aptrepo.KeyRing, error) {
-	return func(aptrepo.Source) (aptrepo.KeyRing, error) {
+func keysOf(keys ...*aptrepotest.Key) func(aptrepo.Source) (pgp.KeyRing, error) {
+	return func(aptrepo.Source) (pgp.KeyRing, error) {
 		var all bytes.Buffer
 		for _, k := range keys {
 			all.Write(k.Public())
 		}
-		return aptrepo.ReadKeyRing(all.Bytes())
+		return pgp.ReadKeyRing(all.Bytes())
 	}
 }
 

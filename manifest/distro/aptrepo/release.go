@@ -9,8 +9,9 @@ import (
 	"strings"
 	"time"
 
-	"github.com/ProtonMail/go-crypto/openpgp/armor"
 	"github.com/ProtonMail/go-crypto/openpgp/clearsign"
+
+	"github.com/karapace/karapace/manifest/distro/pgp"
 )
 
 // MaxRelease bounds a Release file, in bytes; Debian's largest has less than one MiB.
@@ -42,14 +43,14 @@ var (
 )
 
 // VerifyInRelease checks an InRelease file and returns exactly the text that is signed. Nothing may stand before or
-// after the signed message: a reader that skipped it, and one that did not, would see two files. See KeyRing.verify
-// for now. The error is a *SignatureError when nothing vouches for the text.
-func VerifyInRelease(keys KeyRing, data []byte, now time.Time) ([]byte, error) {
+// after the signed message: a reader that skipped it, and one that did not, would see two files. See pgp.KeyRing.Verify
+// for now. The error is a *pgp.SignatureError when nothing vouches for the text.
+func VerifyInRelease(keys pgp.KeyRing, data []byte, now time.Time) ([]byte, error) {
 	text, signed, signatures, err := splitInRelease(data)
 	if err != nil {
 		return nil, err
 	}
-	if _, err := keys.verify(signed, signatures, now); err != nil {
+	if _, err := keys.Verify(signed, signatures, now); err != nil {
 		return nil, err
 	}
 	return text, nil
@@ -80,16 +81,8 @@ func splitInRelease(data []byte) (text, signed []byte, signatures io.Reader, err
 }
 
 // VerifyRelease checks a Release file with its detached signature, armored or not.
-func VerifyRelease(keys KeyRing, text, signature []byte, now time.Time) error {
-	var body io.Reader = bytes.NewReader(signature)
-	if bytes.Contains(signature, sigBegin) {
-		block, err := armor.Decode(body)
-		if err != nil {
-			return fmt.Errorf("read signature: %w", err)
-		}
-		body = block.Body
-	}
-	_, err := keys.verify(text, body, now)
+func VerifyRelease(keys pgp.KeyRing, text, signature []byte, now time.Time) error {
+	_, err := keys.VerifyDetached(text, signature, now)
 	return err
 }
 

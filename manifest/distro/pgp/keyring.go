@@ -1,4 +1,6 @@
-package aptrepo
+// Package pgp says whether one of the keys that a system trusts has signed some bytes: OpenPGP signatures of archives'
+// indexes and of packages.
+package pgp
 
 import (
 	"bytes"
@@ -113,11 +115,11 @@ func (e *SignatureError) Error() string {
 	return "no signature is good: " + strings.Join(e.Reasons, "; ")
 }
 
-// verify checks the signatures, each for itself: one good one of a key of the ring is enough, and others that are
+// Verify checks the signatures, each for itself: one good one of a key of the ring is enough, and others that are
 // broken, expired or of unknown keys do not matter, as archives sign with old and new keys at the same time. A key or
 // signature that has expired at the time now is not good; with the zero time, what counts is when it was made. It
 // returns the fingerprint of the key that signed.
-func (k KeyRing) verify(text []byte, signatures io.Reader, now time.Time) (string, error) {
+func (k KeyRing) Verify(text []byte, signatures io.Reader, now time.Time) (string, error) {
 	packets := packet.NewOpaqueReader(signatures)
 	failed := &SignatureError{}
 	for range maxSignatures {
@@ -138,7 +140,23 @@ func (k KeyRing) verify(text []byte, signatures io.Reader, now time.Time) (strin
 	return "", failed
 }
 
+// VerifyDetached is Verify for the content of a signature file, armored or not.
+func (k KeyRing) VerifyDetached(text, signature []byte, now time.Time) (string, error) {
+	var body io.Reader = bytes.NewReader(signature)
+	if bytes.Contains(signature, []byte("-----BEGIN PGP SIGNATURE-----")) {
+		block, err := armor.Decode(body)
+		if err != nil {
+			return "", fmt.Errorf("read signature: %w", err)
+		}
+		body = block.Body
+	}
+	return k.Verify(text, body, now)
+}
+
 func (k KeyRing) verifyOne(text []byte, raw *packet.OpaquePacket, now time.Time) (string, error) {
+	if len(raw.Contents) > 0 && raw.Tag == tagSignature && raw.Contents[0] == 3 {
+		return k.verifyOld(text, raw.Contents)
+	}
 	parsed, err := raw.Parse()
 	if err != nil {
 		return "", errors.New("one is of an unknown kind")
