@@ -2,6 +2,7 @@ package main
 
 import (
 	"errors"
+	"fmt"
 	"strings"
 
 	"github.com/urfave/cli/v2"
@@ -12,7 +13,7 @@ import (
 
 func (p *program) lockCommand() *cli.Command {
 	return &cli.Command{
-		Name: "lock", Usage: "resolve a manifest and write its lock", ArgsUsage: "[MANIFEST]",
+		Name: "lock", Usage: "resolve a manifest and write its lock", ArgsUsage: "[MANIFEST] [--update [PACKAGE...]]",
 		Flags: []cli.Flag{
 			&cli.BoolFlag{Name: "update", Aliases: []string{"u"}, Usage: "resolve anew"},
 			&cli.BoolFlag{Name: "check", Usage: "only tell whether the lock satisfies the manifest"},
@@ -27,12 +28,12 @@ func (p *program) lockCommand() *cli.Command {
 }
 
 func (p *program) lock(c *cli.Context) error {
-	file, err := p.optional(c, "MANIFEST")
+	file, only, err := p.lockArguments(c)
 	if err != nil {
 		return err
 	}
 	o := engine.LockOptions{
-		Manifest: file, Update: c.Bool("update"), Check: c.Bool("check"), Offline: c.Bool("offline"), Backend: c.String("build-backend"),
+		Manifest: file, Only: only, Update: c.Bool("update"), Check: c.Bool("check"), Offline: c.Bool("offline"), Backend: c.String("build-backend"),
 	}
 	switch {
 	case c.Bool("verify"):
@@ -48,6 +49,24 @@ func (p *program) lock(c *cli.Context) error {
 		return err
 	}
 	return errors.Join(p.locked(res, o), err)
+}
+
+// lockArguments tells a manifest from packages to update: it is the first argument, and a file or written like one.
+func (p *program) lockArguments(c *cli.Context) (file string, only []string, err error) {
+	args := c.Args().Slice()
+	if !c.Bool("update") || len(args) == 0 {
+		file, err = p.optional(c, "MANIFEST")
+		return file, nil, err
+	}
+	if strings.HasSuffix(args[0], ".toml") || strings.Contains(args[0], "/") {
+		return args[0], args[1:], nil
+	}
+	for _, name := range args {
+		if !manifest.ValidPackageName(name) {
+			return "", nil, usage(fmt.Errorf("%q is no name of a package", name))
+		}
+	}
+	return "", args, nil
 }
 
 // locked prints what became of a lock.

@@ -115,18 +115,27 @@ func writeLockRepository(ctx context.Context, d aptDir, f Fetcher, pkgs []manife
 	if err := d.prepare(); err != nil {
 		return err
 	}
-	repo := filepath.Join(d.host, "lock")
-	if err := os.Mkdir(repo, 0o755); err != nil {
+	var list strings.Builder
+	if err := writeFlatRepository(ctx, d, "lock", f, pkgs, &list); err != nil {
+		return err
+	}
+	if err := os.WriteFile(filepath.Join(d.host, "sources.list"), []byte(list.String()), 0o644); err != nil {
 		return fmt.Errorf("write lock repository: %w", err)
+	}
+	return nil
+}
+
+// writeFlatRepository makes a flat repository of files of the vault, and adds it to a list of sources.
+func writeFlatRepository(ctx context.Context, d aptDir, name string, f Fetcher, pkgs []manifest.Package, list *strings.Builder) error {
+	repo := filepath.Join(d.host, name)
+	if err := os.Mkdir(repo, 0o755); err != nil {
+		return fmt.Errorf("write repository of locked packages: %w", err)
 	}
 	stanzas, err := CopyDebs(ctx, f, pkgs, repo)
 	if err != nil {
 		return err
 	}
-	list := "deb [trusted=yes] file:" + d.inside + "/lock ./\n"
-	if err := os.WriteFile(filepath.Join(d.host, "sources.list"), []byte(list), 0o644); err != nil {
-		return fmt.Errorf("write lock repository: %w", err)
-	}
+	fmt.Fprintf(list, "deb [trusted=yes] file:%s/%s ./\n", d.inside, name)
 	return writePackages(filepath.Join(repo, "Packages"), pkgs, stanzas)
 }
 

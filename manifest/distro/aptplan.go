@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"path"
 	"path/filepath"
@@ -48,7 +49,8 @@ type aptPlan struct {
 	sb      Sandbox
 	fetch   Fetcher
 	dir     aptDir
-	mirror  string // of the request
+	mirror  string                      // of the request
+	hold    map[string]manifest.Package // by instance
 	sources []aptrepo.Source
 	archs   []string // the native one first
 	base    installed
@@ -64,7 +66,10 @@ type candidate struct {
 }
 
 func newAptPlan(sb Sandbox, f Fetcher, req Request) (*aptPlan, error) {
-	p := &aptPlan{sb: sb, fetch: f, dir: newAptDir(sb.Shared(), "apt-plan"), mirror: req.Mirror, known: make(map[string][]candidate)}
+	p := &aptPlan{sb: sb, fetch: f, dir: newAptDir(sb.Shared(), "apt-plan"), mirror: req.Mirror, hold: make(map[string]manifest.Package), known: make(map[string][]candidate)}
+	for _, h := range req.Hold {
+		p.hold[instance(h.Name, h.Arch)] = h
+	}
 	var bad []error
 	for _, n := range req.Names {
 		bad = append(bad, aptrepo.CheckName(n))
@@ -115,7 +120,27 @@ func (p *aptPlan) load(ctx context.Context) error {
 	if err := p.dir.prepare(); err != nil {
 		return err
 	}
+	if err := p.holdBack(ctx, &list); err != nil {
+		return err
+	}
 	return os.WriteFile(filepath.Join(p.dir.host, "sources.list"), []byte(list.String()), 0o644)
+}
+
+// holdBack adds a repository of the packages that are held, whose other versions writeIndex leaves out.
+func (p *aptPlan) holdBack(ctx context.Context, list *strings.Builder) error {
+	if len(p.hold) == 0 {
+		return nil
+	}
+	held := slices.SortedFunc(maps.Values(p.hold), func(a, b manifest.Package) int {
+		return strings.Compare(instance(a.Name, a.Arch), instance(b.Name, b.Arch))
+	})
+	if err := p.fetch.Fetch(ctx, "packages", PackageFiles(held)); err != nil {
+		return err
+	}
+	for _, h := range held {
+		p.known[h.Name] = append(p.known[h.Name], candidate{version: h.Version, arch: h.Arch, sha256: h.SHA256, size: h.Size})
+	}
+	return writeFlatRepository(ctx, p.dir, "held", p.fetch, held, list)
 }
 
 // layOut writes a suite as a local repository: the Release file with its name, origin and pinning, and the indexes,
@@ -171,6 +196,9 @@ func (p *aptPlan) writeIndex(s *Suite, index SuiteIndex, name string) (sum strin
 	hash := sha256.New()
 	out := bufio.NewWriterSize(io.MultiWriter(file, hash), 256<<10)
 	err = s.Read(p.fetch, index, func(pkg *aptrepo.Package, raw []byte) error {
+		if _, held := p.hold[instance(pkg.Name, pkg.Arch)]; held {
+			return nil
+		}
 		p.known[pkg.Name] = append(p.known[pkg.Name], candidate{pkg.Version, pkg.Arch, pkg.Filename, pkg.SHA256, pkg.Size, s})
 		return aptrepo.WriteFields(out, raw, useless)
 	})
@@ -295,6 +323,10 @@ func (p *aptPlan) answer(names []string, steps []step) (*Plan, error) {
 }
 
 func (p *aptPlan) pin(s step) (manifest.Package, error) {
+	if h, ok := p.hold[instance(s.name, s.arch)]; ok && h.Version == s.version {
+		h.Requested = false
+		return h, nil
+	}
 	for _, c := range p.known[s.name] {
 		if c.version != s.version || c.arch != s.arch {
 			continue

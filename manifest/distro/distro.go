@@ -50,6 +50,18 @@ type File struct {
 	Size    int64    // bytes, exact; 0 when nobody knows it
 }
 
+// PackageFiles are the files of packages, those of their signatures too.
+func PackageFiles(pkgs []manifest.Package) []File {
+	out := make([]File, 0, len(pkgs))
+	for _, p := range pkgs {
+		out = append(out, File{URL: p.Location, SHA256: p.SHA256, Size: p.Size})
+		if p.Signature != "" {
+			out = append(out, File{URL: p.SignatureLocation(), SHA256: p.Signature})
+		}
+	}
+	return out
+}
+
 // Document is one small file to read that has no digest yet, a signed index for example.
 type Document struct {
 	URL   string
@@ -82,6 +94,8 @@ type Request struct {
 	Mirror string   // replaces the base's own repositories when set
 	// AllowExpired uses signed indexes after their Valid-Until, where this machine's own package manager does too.
 	AllowExpired bool
+	// Hold are packages of which no other version is considered, whatever the repositories have by now.
+	Hold []manifest.Package
 }
 
 // Plan is the answer: the full closure, pinned.

@@ -27,6 +27,7 @@ type build struct {
 	fetch    *fetch.Client
 	once     distro.Fetcher // see remote
 	lock     *manifest.Lock
+	earlier  *manifest.Lock // what an update starts from
 	base     layer
 	packages layer
 	timings  []wire.Timing
@@ -117,8 +118,13 @@ func (b *build) resolve(ctx context.Context) error {
 		NetworkIsolation: m.Runtime.NetworkIsolation, CPUShares: m.Runtime.CPUShares, MemoryLimitMB: m.Runtime.MemoryLimitMB,
 		Mounts: m.Mounts, Env: m.Env,
 	}
-	if err := b.timed("resolve base", func() error { return b.resolveBase(ctx) }); err != nil {
+	if err := b.startFromEarlier(); err != nil {
 		return err
+	}
+	if b.lock.BaseImageDigest == "" {
+		if err := b.timed("resolve base", func() error { return b.resolveBase(ctx) }); err != nil {
+			return err
+		}
 	}
 	if err := b.ensureBase(ctx); err != nil {
 		return err
@@ -129,6 +135,7 @@ func (b *build) resolve(ctx context.Context) error {
 			return err
 		}
 	}
+	b.keepVolatile()
 	for _, r := range b.lock.Repositories {
 		b.lock.SourceDateEpoch = max(b.lock.SourceDateEpoch, r.Date)
 	}

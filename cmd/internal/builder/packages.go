@@ -49,12 +49,12 @@ func (b *build) plan(ctx context.Context, names []string) error {
 		} else {
 			req.Mirror = b.manifest.Base.Mirror
 		}
-		p, err := m.Plan(ctx, sb, b.remote(), req)
+		p, err := b.ask(ctx, m, sb, req)
 		if err != nil {
 			return remoteFailure(err)
 		}
 		b.lock.Packages = p.Packages
-		if b.ref.Kind != manifest.BaseBootstrap {
+		if b.ref.Kind != manifest.BaseBootstrap || b.req.Update != nil {
 			b.lock.Repositories = p.Repositories
 		}
 		return nil
@@ -101,23 +101,12 @@ func (b *build) ensurePackages(ctx context.Context) error {
 			return err
 		}
 		if err := b.timed("fetch packages", func() error {
-			return remoteFailure(b.fetch.Fetch(ctx, "packages", files(b.lock.Packages)))
+			return remoteFailure(b.fetch.Fetch(ctx, "packages", distro.PackageFiles(b.lock.Packages)))
 		}); err != nil {
 			return err
 		}
 		return b.timed("install packages", func() error { return b.install(ctx, key) })
 	})
-}
-
-func files(pkgs []manifest.Package) []distro.File {
-	out := make([]distro.File, 0, len(pkgs))
-	for _, p := range pkgs {
-		out = append(out, distro.File{URL: p.Location, SHA256: p.SHA256, Size: p.Size})
-		if p.Signature != "" {
-			out = append(out, distro.File{URL: p.SignatureLocation(), SHA256: p.Signature})
-		}
-	}
-	return out
 }
 
 // install runs the package manager on the base and makes what it wrote a layer.

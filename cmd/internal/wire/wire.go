@@ -40,6 +40,7 @@ type Build struct {
 	Manifest    []byte         `json:"manifest,omitempty"` // empty: the lock says it all
 	Lock        []byte         `json:"lock,omitempty"`     // empty: resolve
 	LockFile    string         `json:"lock_file"`
+	Update      *Update        `json:"update,omitempty"` // resolve, but keep most of an earlier lock
 	Name        string         `json:"name,omitempty"`
 	LockOnly    bool           `json:"lock_only,omitempty"`
 	Offline     bool           `json:"offline,omitempty"`
@@ -51,6 +52,12 @@ type Build struct {
 	AptDir      string         `json:"apt_dir"`      // the host's apt configuration
 	BackendDirs []string       `json:"backend_dirs"` // where runtimes are looked for beside PATH
 	Twice       *Twice         `json:"twice,omitempty"`
+}
+
+// Update asks for newer versions of some packages only.
+type Update struct {
+	Lock     []byte   `json:"lock"` // what everything else is kept from
+	Packages []string `json:"packages"`
 }
 
 // Twice asks for a second build under other circumstances, which must give the same bytes.
