@@ -82,3 +82,22 @@ func (s *Store) readBuilt(name string) (*Built, error) {
 	}
 	return b, nil
 }
+
+// ForgetLayer removes whatever is remembered to have given a layer.
+func (s *Store) ForgetLayer(layer digest.Digest) error {
+	entries, err := os.ReadDir(s.Path("built"))
+	if err != nil {
+		return &Error{Path: s.root, Msg: err.Error()}
+	}
+	for _, e := range entries {
+		if !strings.HasSuffix(e.Name(), ".json") {
+			continue
+		}
+		if b, err := s.readBuilt(e.Name()); err == nil && b.Layer == layer {
+			if err := s.ForgetBuilt(b.Key); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}

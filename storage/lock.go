@@ -21,10 +21,22 @@ func (l *Lock) Unlock() {
 	}
 }
 
+// Share keeps layers and files of the vault from being collected while something is made of them. Many may hold it.
+func (s *Store) Share(ctx context.Context, waiting func()) (*Lock, error) {
+	return waitLock(ctx, s.Path("gc.lock"), syscall.LOCK_SH, waiting)
+}
+
+// Alone waits for the end of all that Share, and keeps them out.
+func (s *Store) Alone(ctx context.Context, waiting func()) (*Lock, error) {
+	return waitLock(ctx, s.Path("gc.lock"), syscall.LOCK_EX, waiting)
+}
+
 // TryLock takes the exclusive lock on the file or directory at path. It returns nil and no error when another process
 // holds it. A missing file is created, readable by all: locking needs no more, and the user and the root of the user's
 // namespace lock the same files. A missing directory is an error.
-func TryLock(path string) (*Lock, error) {
+func TryLock(path string) (*Lock, error) { return tryLock(path, syscall.LOCK_EX) }
+
+func tryLock(path string, how int) (*Lock, error) {
 	f, err := os.OpenFile(path, os.O_RDONLY|os.O_CREATE|syscall.O_CLOEXEC, 0o644)
 	if errors.Is(err, syscall.EISDIR) {
 		f, err = os.Open(path)
@@ -32,7 +44,7 @@ func TryLock(path string) (*Lock, error) {
 	if err != nil {
 		return nil, fmt.Errorf("lock %s: %w", path, err)
 	}
-	switch err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); {
+	switch err := syscall.Flock(int(f.Fd()), how|syscall.LOCK_NB); {
 	case err == nil:
 		return &Lock{f}, nil
 	case errors.Is(err, syscall.EWOULDBLOCK):
@@ -46,8 +58,12 @@ func TryLock(path string) (*Lock, error) {
 
 // WaitLock takes the lock, waiting for its holder; waiting is called once if it has to wait.
 func WaitLock(ctx context.Context, path string, waiting func()) (*Lock, error) {
+	return waitLock(ctx, path, syscall.LOCK_EX, waiting)
+}
+
+func waitLock(ctx context.Context, path string, how int, waiting func()) (*Lock, error) {
 	for delay := time.Millisecond; ; delay = min(2*delay, 100*time.Millisecond) {
-		l, err := TryLock(path)
+		l, err := tryLock(path, how)
 		if l != nil || err != nil {
 			return l, err
 		}

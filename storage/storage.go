@@ -9,6 +9,7 @@
 //
 //	STORE/version             the layout's version
 //	STORE/lock                held for moments by what changes names
+//	STORE/gc.lock             shared by builds; held by what removes layers and files of the vault
 //	STORE/names/NAME          symbolic link to an env_id; valid only if that record has this name
 //	STORE/envs/ID/record.json what makes the environment exist
 //	STORE/envs/ID/lock        the lock it was built from
@@ -17,6 +18,7 @@
 //	STORE/envs/ID/bundle      the OCI bundle; its rootfs is only ever a mount point
 //	STORE/envs/ID/state       kernel locks of the running environment
 //	STORE/layers, built       records of layers, and which build made which layer
+//	STORE/fetched             locks whose files were fetched ahead: they are kept as if an environment had them
 //	STORE/quick              manifests and locks of environments made without a project
 //	STORE/vault, storage, tmp
 //

@@ -91,7 +91,7 @@ func (p *program) commands() []*cli.Command {
 		p.newCommand(), p.lockCommand(), p.buildCommand(), p.rebuildCommand(), p.verifyCommand(), p.quickCommand(),
 		p.enterCommand(), p.execCommand(), p.runCommand(), p.stopCommand(),
 		p.listCommand(), p.inspectCommand(), p.renameCommand(), p.destroyCommand(),
-		p.imagesCommand(), p.backendsCommand(), p.doctorCommand(),
+		p.imagesCommand(), p.gcCommand(), p.backendsCommand(), p.doctorCommand(),
 	}
 	for _, c := range all {
 		c.HideHelpCommand = true

@@ -88,7 +88,7 @@ func params(dir, backend string, vars ...string) testscript.Params {
 		RequireExplicitExec: true,
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"exits": exits, "tiny": tiny, "jsonfield": jsonField, "expand": expand, "hostile": hostile, "halve": halve,
-			"loadvault": loadVault, "savevault": saveVault, "flipvault": flipVault, "nohost": noHost, "layout": layout, "serve": serve,
+			"loadvault": loadVault, "savevault": saveVault, "flipvault": flipVault, "nohost": noHost, "layout": layout, "serve": serve, "damage": damage,
 			"fixture": fixture,
 		},
 		UpdateScripts: os.Getenv("UPDATE_SCRIPTS") != "",

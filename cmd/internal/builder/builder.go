@@ -51,11 +51,33 @@ func serve(ctx context.Context, in io.Reader, t *teller) (any, error) {
 		return nil, failure.New(failure.Store, err, "")
 	}
 	w := &worker{store: s, rootless: req.Rootless, user: req.User, tell: t}
+	lock, err := w.together(ctx, &req)
+	if err != nil {
+		return nil, failure.New(failure.Store, err, "")
+	}
+	defer lock.Unlock()
+	return w.do(ctx, &req)
+}
+
+// together keeps what makes layers and what removes them apart.
+func (w *worker) together(ctx context.Context, req *wire.Request) (*storage.Lock, error) {
+	switch {
+	case req.GC != nil || req.Images != nil:
+		return w.store.Alone(ctx, func() { w.tell.Step("wait for the end of builds") })
+	case req.Build != nil || req.Verify != nil:
+		return w.store.Share(ctx, func() { w.tell.Step("wait for a removal to end") })
+	}
+	return nil, nil
+}
+
+func (w *worker) do(ctx context.Context, req *wire.Request) (any, error) {
 	switch {
 	case req.Build != nil:
 		return w.build(ctx, req.Build)
 	case req.Verify != nil:
 		return w.verify(ctx, req.Verify)
+	case req.GC != nil:
+		return w.gc(ctx, req.GC)
 	case req.Sweep != nil && req.Sweep.All:
 		return struct{}{}, w.sweepAll()
 	case req.Sweep != nil:

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"time"
 
 	"github.com/opencontainers/go-digest"
@@ -109,8 +108,10 @@ func (w *worker) removeImages(ctx context.Context, req *wire.Images) error {
 	if err != nil {
 		return err
 	}
-	if err := w.forget(req.RemoveLayers); err != nil {
-		return failure.New(failure.Store, err, "")
+	for _, id := range req.RemoveLayers { // before they go
+		if err := w.store.ForgetLayer(digest.Digest(id)); err != nil {
+			return failure.New(failure.Store, err, "")
+		}
 	}
 	if err := dropUnused(ctx, store, used); err != nil {
 		return failure.New(failure.Store, err, "")
@@ -134,22 +135,6 @@ func (w *worker) used() (map[digest.Digest]bool, error) {
 		used[r.BaseLayer], used[r.PackageLayer], used[r.ImageDigest] = true, true, true
 	}
 	return used, nil
-}
-
-// forget takes layers out of the build cache, before they go.
-func (w *worker) forget(ids []string) error {
-	bases, err := w.store.Bases()
-	if err != nil {
-		return err
-	}
-	for _, b := range bases {
-		if slices.Contains(ids, string(b.Layer)) {
-			if err := w.store.ForgetBuilt(b.Key); err != nil {
-				return err
-			}
-		}
-	}
-	return nil
 }
 
 // dropUnused deletes images that are not used, and the package layers that nothing needs then. A package layer that is

@@ -22,6 +22,7 @@ type Request struct {
 	Sweep    *Sweep  `json:"sweep,omitempty"`
 	Images   *Images `json:"images,omitempty"`
 	Verify   *Verify `json:"verify,omitempty"`
+	GC       *GC     `json:"gc,omitempty"`
 }
 
 // User is whose store it is.
@@ -80,6 +81,24 @@ type Sweep struct {
 // Images removes base layers that no environment uses.
 type Images struct {
 	RemoveLayers []string `json:"remove_layers"`
+}
+
+// GC removes what no environment needs.
+type GC struct {
+	DryRun bool `json:"dry_run,omitempty"` // only tell
+}
+
+// GCResult is the answer to GC.
+type GCResult struct {
+	Removed []Garbage `json:"removed"`
+}
+
+// Garbage is one thing that nothing needs.
+type Garbage struct {
+	Kind   string `json:"kind"` // "scratch", "image", "layer", "file", "download", "damaged" or "lock"
+	ID     string `json:"id"`
+	Size   int64  `json:"size"` // bytes on disk
+	Reason string `json:"reason"`
 }
 
 // Event is one line of the answer.

@@ -1,0 +1,233 @@
+package builder
+
+import (
+	"context"
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/karapace/karapace/cmd/internal/failure"
+	"github.com/karapace/karapace/cmd/internal/wire"
+	"github.com/karapace/karapace/manifest"
+	"github.com/karapace/karapace/manifest/distro"
+	"github.com/karapace/karapace/storage"
+	"github.com/karapace/karapace/storage/fstree"
+	"github.com/karapace/karapace/storage/layers"
+)
+
+// garbage is one thing to remove, and how.
+type garbage struct {
+	wire.Garbage
+	remove func() error
+}
+
+// gc removes what no environment, and no lock that was fetched ahead, needs. Everything is found before anything goes.
+func (w *worker) gc(ctx context.Context, req *wire.GC) (*wire.GCResult, error) {
+	roots, err := w.roots()
+	if err != nil {
+		return nil, err
+	}
+	all, err := w.garbage(ctx, roots)
+	if err != nil {
+		return nil, failure.New(failure.Store, err, "")
+	}
+	res := &wire.GCResult{Removed: []wire.Garbage{}}
+	for _, g := range all {
+		if !req.DryRun {
+			if err := ctx.Err(); err != nil {
+				return nil, err
+			}
+			if err := g.remove(); err != nil {
+				return nil, failure.New(failure.Store, err, "")
+			}
+		}
+		res.Removed = append(res.Removed, g.Garbage)
+	}
+	if req.DryRun {
+		return res, nil
+	}
+	store, err := w.layers()
+	if err != nil {
+		return nil, err
+	}
+	_, err = store.Sweep(ctx, false)
+	return res, failure.New(failure.Store, err, "")
+}
+
+// roots is what must stay: the layers and images of environments, and the files of their locks.
+type roots struct {
+	layers map[digest.Digest]bool
+	files  map[string]bool // by sha256
+}
+
+// roots reads every record and lock. One that cannot be read may need anything.
+func (w *worker) roots() (*roots, error) {
+	r := &roots{files: map[string]bool{}}
+	var err error
+	if r.layers, err = w.used(); err != nil {
+		return nil, err
+	}
+	locks, err := filepath.Glob(w.store.EnvDir("*", "karapace.lock"))
+	if err != nil {
+		return nil, failure.New(failure.Store, err, "")
+	}
+	ahead, err := filepath.Glob(w.store.Path("fetched", "*.lock"))
+	if err != nil {
+		return nil, failure.New(failure.Store, err, "")
+	}
+	for _, file := range append(locks, ahead...) {
+		text, err := os.ReadFile(file)
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		if err != nil {
+			return nil, failure.New(failure.Store, err, "")
+		}
+		l, err := manifest.ParseLock(file, text)
+		if err != nil {
+			return nil, failure.New(failure.Store, err, "nothing is removed while a lock in the store cannot be read; karapace rebuild mends an environment")
+		}
+		r.keep(l)
+	}
+	return r, nil
+}
+
+func (r *roots) keep(l *manifest.Lock) {
+	r.files[l.BaseImageDigest.Encoded()] = true
+	for _, pkgs := range [][]manifest.Package{l.BasePackages, l.Packages} {
+		for _, f := range distro.PackageFiles(pkgs) {
+			r.files[f.SHA256] = true
+		}
+	}
+}
+
+// garbage lists what can go, in an order in which it can.
+func (w *worker) garbage(ctx context.Context, r *roots) ([]garbage, error) {
+	var all []garbage
+	for _, find := range []func(context.Context, *roots) ([]garbage, error){w.oldScratch, w.oldLayers, w.oldFiles, w.oldFetched} {
+		found, err := find(ctx, r)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, found...)
+	}
+	return all, nil
+}
+
+func (w *worker) oldScratch(context.Context, *roots) ([]garbage, error) {
+	left, err := w.store.Abandoned()
+	if err != nil {
+		return nil, err
+	}
+	var all []garbage
+	for _, s := range left {
+		all = append(all, garbage{
+			wire.Garbage{Kind: "scratch", ID: filepath.Base(s.Dir), Size: storage.Size(s.Dir), Reason: "a command that ended early has left it"},
+			func() error { defer s.Release(); return fstree.RemoveAll(s.Dir) },
+		})
+	}
+	return all, nil
+}
+
+// oldLayers are images, then package layers, then base layers.
+func (w *worker) oldLayers(ctx context.Context, r *roots) ([]garbage, error) {
+	store, err := w.layers()
+	if err != nil {
+		return nil, err
+	}
+	images, err := store.Images()
+	if err != nil {
+		return nil, err
+	}
+	var all []garbage
+	for _, d := range images {
+		if !r.layers[d] {
+			all = append(all, garbage{
+				wire.Garbage{Kind: "image", ID: string(d), Reason: "no environment has it"},
+				func() error { return store.DeleteImage(ctx, d) },
+			})
+		}
+	}
+	ids, err := store.List()
+	if err != nil {
+		return nil, err
+	}
+	var bases []garbage
+	for _, d := range ids {
+		l, ok := store.Lookup(d)
+		if r.layers[d] {
+			continue
+		}
+		g := garbage{
+			wire.Garbage{Kind: "layer", ID: string(d), Reason: "no environment has it"},
+			func() error { return w.removeLayer(ctx, store, d) },
+		}
+		if !ok {
+			g.Reason = "its record or its files are lost"
+		} else {
+			g.Size = storage.Size(l.Dir)
+		}
+		if ok && l.Parent == "" {
+			bases = append(bases, g)
+		} else {
+			all = append(all, g)
+		}
+	}
+	return append(all, bases...), nil
+}
+
+// removeLayer makes the build cache forget a layer before it goes.
+func (w *worker) removeLayer(ctx context.Context, store *layers.Store, d digest.Digest) error {
+	if err := w.store.ForgetLayer(d); err != nil {
+		return err
+	}
+	return store.Delete(ctx, d)
+}
+
+// oldFiles are files of the vault.
+func (w *worker) oldFiles(_ context.Context, r *roots) ([]garbage, error) {
+	var all []garbage
+	for _, dir := range []struct{ name, kind, reason string }{
+		{"sha256", "file", "no lock of an environment names it"},
+		{"partial", "download", "nobody waits for the rest of it"},
+		{"bad", "damaged", "its bytes were not those of its name"},
+	} {
+		entries, err := os.ReadDir(w.store.Path("vault", dir.name))
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return nil, err
+		}
+		for _, e := range entries {
+			sum, _, _ := strings.Cut(e.Name(), ".")
+			if dir.kind != "damaged" && r.files[sum] {
+				continue
+			}
+			path := w.store.Path("vault", dir.name, e.Name())
+			all = append(all, garbage{
+				wire.Garbage{Kind: dir.kind, ID: e.Name(), Size: storage.Size(path), Reason: dir.reason}, func() error { return os.Remove(path) },
+			})
+		}
+	}
+	return all, nil
+}
+
+// oldFetched are locks that were fetched ahead and are built by now: their environments keep what they need.
+func (w *worker) oldFetched(context.Context, *roots) ([]garbage, error) {
+	ahead, err := filepath.Glob(w.store.Path("fetched", "*.lock"))
+	if err != nil {
+		return nil, err
+	}
+	var all []garbage
+	for _, path := range ahead {
+		id := strings.TrimSuffix(filepath.Base(path), ".lock")
+		if _, err := w.store.Record(manifest.EnvID(id)); err == nil {
+			all = append(all, garbage{
+				wire.Garbage{Kind: "lock", ID: id, Size: storage.Size(path), Reason: "what was fetched ahead for it is built"}, func() error { return os.Remove(path) },
+			})
+		}
+	}
+	return all, nil
+}

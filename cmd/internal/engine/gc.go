@@ -1,0 +1,26 @@
+package engine
+
+import (
+	"context"
+	"errors"
+
+	"github.com/karapace/karapace/cmd/internal/wire"
+	"github.com/karapace/karapace/storage"
+)
+
+// Garbage is one thing in the store that nothing needs.
+type Garbage = wire.Garbage
+
+// GC removes what no environment needs, and tells what that was; with dryRun it only tells.
+func (e *Engine) GC(ctx context.Context, dryRun bool) ([]Garbage, error) {
+	s, err := e.store()
+	if errors.Is(err, storage.ErrNoStore) {
+		return []Garbage{}, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	var res wire.GCResult
+	err = e.call(ctx, s, wire.Request{GC: &wire.GC{DryRun: dryRun}}, &res)
+	return res.Removed, err
+}

@@ -1,0 +1,49 @@
+package main
+
+import (
+	"fmt"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/karapace/karapace/cmd/internal/engine"
+)
+
+func (p *program) gcCommand() *cli.Command {
+	return &cli.Command{
+		Name: "gc", Usage: "remove layers, images and files that no environment needs",
+		Flags: []cli.Flag{&cli.BoolFlag{Name: "dry-run", Aliases: []string{"n"}, Usage: "only tell"}},
+		Action: p.working(func(c *cli.Context) error {
+			if c.NArg() > 0 {
+				return usage(fmt.Errorf("karapace gc takes no argument; karapace destroy %s removes an environment", c.Args().First()))
+			}
+			removed, err := p.engine.GC(p.ctx, c.Bool("dry-run"))
+			if err != nil {
+				return err
+			}
+			return p.collected(removed, c.Bool("dry-run"))
+		}),
+	}
+}
+
+func (p *program) collected(removed []engine.Garbage, dryRun bool) error {
+	var total int64
+	rows := [][]string{{"KIND", "ID", "SIZE", "WHY"}}
+	for _, g := range removed {
+		total += g.Size
+		rows = append(rows, []string{g.Kind, shorten(g.ID), size(g.Size), g.Reason})
+	}
+	if p.json {
+		return p.document(map[string]any{"dry_run": dryRun, "removed": append([]engine.Garbage{}, removed...), "bytes": total})
+	}
+	if len(removed) == 0 {
+		p.say("nothing to remove")
+		return nil
+	}
+	if !p.quiet {
+		if err := p.table(rows); err != nil {
+			return err
+		}
+	}
+	p.say("%s %s", map[bool]string{true: "would free", false: "freed"}[dryRun], size(total))
+	return nil
+}

@@ -1,0 +1,40 @@
+package main
+
+import (
+	"os"
+	"path/filepath"
+
+	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/karapace/karapace/storage"
+)
+
+// damage ENV FILE changes a file in the environment's topmost read-only layer, behind the back of everybody.
+func damage(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 2 {
+		ts.Fatalf("usage: damage ENV FILE")
+	}
+	store := ts.Getenv("KARAPACE_STORE")
+	s, err := storage.Open(store)
+	ts.Check(err)
+	r, err := s.Find(args[0])
+	ts.Check(err)
+	file := filepath.Join(store, r.Lower[0], args[1])
+	if os.Getuid() == 0 {
+		ts.Check(appendByte(file))
+		return
+	}
+	// the file belongs to a subordinate id: only inside the user namespace it can be written, where the store is visible
+	// to a session whose home it is in
+	ts.Check(ts.Exec("karapace", "exec", args[0], "-u", "0", "--", "sh", "-c", `printf x >>"$1"`, "sh", file))
+}
+
+func appendByte(file string) error {
+	f, err := os.OpenFile(file, os.O_WRONLY|os.O_APPEND, 0)
+	if err != nil {
+		return err
+	}
+	_, err = f.WriteString("x")
+	f.Close()
+	return err
+}
