@@ -125,6 +125,11 @@ func (p *program) bare(c *cli.Context) error {
 // before prepares what the commands need, from the global flags.
 func (p *program) before(c *cli.Context) error {
 	p.json, p.quiet, p.verbose = c.Bool("json"), c.Bool("quiet"), c.Bool("verbose") || c.Bool("trace") || os.Getenv("KARAPACE_LOG") != ""
+	switch os.Getenv("KARAPACE_OVERLAY") {
+	case "", "kernel", "fuse":
+	default:
+		return usage(errors.New("KARAPACE_OVERLAY is kernel or fuse"))
+	}
 	switch c.String("color") {
 	case "auto", "always", "never":
 	default:
@@ -168,6 +173,7 @@ func newEngine(store string) (*engine.Engine, error) {
 		ConfigFile:   filepath.Join(config, "karapace", "config.toml"),
 		AptDir:       "/etc/apt",
 		BackendDirs:  filepath.SplitList(os.Getenv("KARAPACE_BACKEND_PATH")),
+		Overlay:      os.Getenv("KARAPACE_OVERLAY"),
 	}, nil
 }
 

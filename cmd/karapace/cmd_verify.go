@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/urfave/cli/v2"
 
@@ -14,6 +15,7 @@ func (p *program) verifyCommand() *cli.Command {
 		Name: "verify", Usage: "check every byte of an environment's layers", ArgsUsage: "[ENV]",
 		Flags: []cli.Flag{
 			&cli.BoolFlag{Name: "rebuild", Usage: "also build again from its lock, aside, and explain any difference"},
+			&cli.BoolFlag{Name: "otherwise", Usage: "with --rebuild: under other circumstances, as lock --verify builds"},
 			&cli.BoolFlag{Name: "offline", Usage: "touch no network"},
 			buildBackendFlag(),
 		},
@@ -22,7 +24,12 @@ func (p *program) verifyCommand() *cli.Command {
 			if err != nil {
 				return err
 			}
-			v, err := p.engine.Verify(p.ctx, ref, engine.VerifyOptions{Rebuild: c.Bool("rebuild"), Offline: c.Bool("offline"), Backend: c.String("build-backend")})
+			if c.Bool("otherwise") && !c.Bool("rebuild") {
+				return usage(errors.New("--otherwise goes with --rebuild"))
+			}
+			v, err := p.engine.Verify(p.ctx, ref, engine.VerifyOptions{
+				Rebuild: c.Bool("rebuild"), Odd: c.Bool("otherwise"), Offline: c.Bool("offline"), Backend: c.String("build-backend"),
+			})
 			if v == nil {
 				return err
 			}
@@ -35,6 +42,7 @@ func (p *program) verified(v *engine.Verification) error {
 	if p.json {
 		return p.document(map[string]any{
 			"env_id": v.Record.EnvID, "short_id": v.Record.EnvID.Short(), "name": v.Record.Name, "layers": v.Layers, "differences": v.Differences,
+			"varied": append([]string{}, v.Varied...),
 		})
 	}
 	rows := [][]string{}
@@ -45,6 +53,9 @@ func (p *program) verified(v *engine.Verification) error {
 		if err := p.table(rows); err != nil {
 			return err
 		}
+	}
+	if len(v.Varied) > 0 {
+		p.say("different in the second build were: %s", strings.Join(v.Varied, ", "))
 	}
 	return p.differences(v.Differences)
 }

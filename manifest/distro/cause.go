@@ -30,8 +30,6 @@ func Cause(name, kind string) string {
 		return "caches of Python hold times unless SOURCE_DATE_EPOCH is honoured"
 	case kind == "order":
 		return "the same lines in another order: it was made from the list of a directory"
-	case kind == "time":
-		return "its time is older than the epoch and not that of a package's file"
 	}
 	return ""
 }

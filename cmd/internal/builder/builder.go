@@ -50,7 +50,7 @@ func serve(ctx context.Context, in io.Reader, t *teller) (any, error) {
 	if err != nil {
 		return nil, failure.New(failure.Store, err, "")
 	}
-	w := &worker{store: s, rootless: req.Rootless, user: req.User, tell: t}
+	w := &worker{store: s, rootless: req.Rootless, user: req.User, tell: t, overlay: req.Overlay}
 	lock, err := w.together(ctx, &req)
 	if err != nil {
 		return nil, failure.New(failure.Store, err, "")
@@ -95,6 +95,7 @@ type worker struct {
 	rootless bool
 	user     wire.User
 	tell     *teller
+	overlay  string        // see wire.Request
 	opened   *layers.Store // nil until a layer is needed
 }
 

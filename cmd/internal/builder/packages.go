@@ -10,7 +10,6 @@ import (
 	"strings"
 
 	"github.com/opencontainers/go-digest"
-	"golang.org/x/sys/unix"
 
 	"github.com/karapace/karapace/cmd/internal/failure"
 	"github.com/karapace/karapace/manifest"
@@ -123,7 +122,7 @@ func (b *build) install(ctx context.Context, key digest.Digest) error {
 			return err
 		}
 		if err := fstree.Normalise(ctx, upper, fstree.NormaliseOptions{
-			Epoch: b.lock.SourceDateEpoch, Lowers: []string{b.base.Dir}, Policy: policy(distro.VolatileLayer(m.Name()), b.volatile()),
+			Epoch: b.lock.SourceDateEpoch, Lowers: []string{b.base.Dir}, Policy: policy(distro.VolatileLayer(m.Name()), b.volatile()), Fuse: sb.fuse,
 		}); err != nil {
 			return failure.New(failure.General, fmt.Errorf("capture packages: %w", err), "")
 		}
@@ -168,26 +167,10 @@ func (b *build) onLayers(kind, lower string, f func(sb *sandbox, upper string) e
 			return failure.New(failure.Store, err, "")
 		}
 	}
-	if err := mountOverlay(sb.root, lower, upper, work, b.rootless); err != nil {
+	if sb.fuse, err = b.mountOverlay(sb.root, lower, upper, work); err != nil {
 		return failure.New(failure.Backend, err, "karapace doctor")
 	}
 	sb.mounted = true
 	defer sb.unmount()
 	return f(sb, upper)
-}
-
-// mountOverlay mounts for a build: nothing in it needs to survive a crash.
-func mountOverlay(target, lower, upper, work string, rootless bool) error {
-	mode := "redirect_dir=off,metacopy=off,index=off,xino=off"
-	if rootless {
-		mode = "userxattr"
-	}
-	data := fmt.Sprintf("lowerdir=%s,upperdir=%s,workdir=%s,volatile,%s", lower, upper, work, mode)
-	if strings.ContainsAny(strings.ReplaceAll(lower, ":", "")+upper+work, ",:\\") {
-		return fmt.Errorf("mount overlay: the store's path %s may not hold a comma, colon or backslash", filepath.Dir(upper))
-	}
-	if err := unix.Mount("overlay", target, "overlay", 0, data); err != nil {
-		return fmt.Errorf("mount overlay on %s: %w", target, err)
-	}
-	return nil
 }

@@ -32,6 +32,7 @@ type sandbox struct {
 	env     []string
 	runtime backends.Runtime
 	mounted bool // root is a mount of ours
+	fuse    bool // by fuse-overlayfs
 	odd     circumstances
 }
 

@@ -91,7 +91,7 @@ func (b *build) agree(ctx context.Context, res *wire.BuildResult) (out manifest.
 	if b.ref.Kind != manifest.BaseBootstrap { // nothing ran to make it
 		c.base = b.base
 	}
-	if err := c.otherwise(ctx, b.size(), res); err != nil {
+	if res.Varied, err = c.otherwise(ctx, b.size()); err != nil {
 		return out, err
 	}
 	res.Differences, err = c.differences(ctx, [2]layer{b.base, b.packages}, [2]layer{c.base, c.packages})
@@ -108,23 +108,23 @@ func (b *build) size() int64 {
 	return total + 256<<20
 }
 
-// otherwise makes the layers under other circumstances, and tells res which.
-func (b *build) otherwise(ctx context.Context, size int64, res *wire.BuildResult) error {
-	res.Varied = []string{"time", "path", "umask", "number of processors"}
+// otherwise makes the layers under other circumstances, and tells which.
+func (b *build) otherwise(ctx context.Context, size int64) (varied []string, err error) {
+	varied = []string{"time", "path", "umask", "number of processors"}
 	if memoryFor(size) && b.aside.inMemory(size) {
-		res.Varied = append(res.Varied, "order of directories")
+		varied = append(varied, "order of directories")
 	}
 	clock := b.aside.odd.moveClock()
 	defer unix.Umask(unix.Umask(0o077))
 	defer oneProcessor()()
 	b.tell.Step("build it again, under other circumstances")
 	if _, err := b.make(ctx); err != nil {
-		return err
+		return nil, err
 	}
 	if clock && b.onBase("clock", func(sb *sandbox, _ string) error { clock = clockMoves(ctx, sb); return nil }) == nil && clock {
-		res.Varied = append(res.Varied, "clock, 400 days ahead")
+		varied = append(varied, "clock, 400 days ahead")
 	}
-	return nil
+	return varied, nil
 }
 
 // nameVolatile finds the packages that volatile paths belong to.

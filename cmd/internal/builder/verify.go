@@ -24,7 +24,7 @@ func (w *worker) verify(ctx context.Context, req *wire.Verify) (*wire.VerifyResu
 	if err != nil || req.Rebuild == nil {
 		return res, err
 	}
-	return res, w.rebuildAside(ctx, req.Rebuild, was, res)
+	return res, w.rebuildAside(ctx, req, was, res)
 }
 
 // readLayers computes the digests of what an environment is made of.
@@ -42,7 +42,7 @@ func (w *worker) readLayers(ctx context.Context, r *storage.Record, res *wire.Ve
 			if l.Found, _, err = fstree.Digest(ctx, there.Dir); err != nil {
 				return was, failure.New(failure.Store, err, "")
 			}
-			was[i] = layer{ID: l.Found, Dir: there.Dir}
+			was[i] = layer{ID: l.Found, Dir: there.Dir, Size: there.Size}
 		}
 		res.Layers = append(res.Layers, l)
 	}
@@ -57,8 +57,8 @@ func (w *worker) readLayers(ctx context.Context, r *storage.Record, res *wire.Ve
 }
 
 // rebuildAside builds the lock again, from the vault, and compares with the layers that are there.
-func (w *worker) rebuildAside(ctx context.Context, req *wire.Build, was [2]layer, res *wire.VerifyResult) error {
-	first, err := w.newBuild(req)
+func (w *worker) rebuildAside(ctx context.Context, req *wire.Verify, was [2]layer, res *wire.VerifyResult) error {
+	first, err := w.newBuild(req.Rebuild)
 	if err != nil {
 		return err
 	}
@@ -68,11 +68,19 @@ func (w *worker) rebuildAside(ctx context.Context, req *wire.Build, was [2]layer
 	}
 	defer a.end(w)
 	b := first.again(a)
-	out, err := b.make(ctx)
+	if req.Odd {
+		res.Varied, err = b.otherwise(ctx, 3*(was[0].Size+was[1].Size)+b.size())
+	} else {
+		_, err = b.make(ctx)
+	}
 	if err != nil {
 		return err
 	}
-	rebuilt := map[string]digest.Digest{"base layer": out.BaseLayer, "package layer": out.PackageLayer, "image": out.ImageDigest}
+	image, err := b.image(ctx)
+	if err != nil {
+		return err
+	}
+	rebuilt := map[string]digest.Digest{"base layer": b.base.ID, "package layer": b.packages.ID, "image": image}
 	for i := range res.Layers {
 		res.Layers[i].Rebuilt = rebuilt[res.Layers[i].What]
 	}

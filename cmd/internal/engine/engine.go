@@ -28,6 +28,7 @@ type Engine struct {
 	ConfigFile   string // the user's configuration; need not exist
 	AptDir       string // the host's apt configuration
 	BackendDirs  []string
+	Overlay      string // what builds mount with: "kernel", "fuse", or empty for what works
 	Progress     Progress
 }
 

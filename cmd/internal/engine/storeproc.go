@@ -20,7 +20,7 @@ import (
 
 // call has karapace-store do one operation inside the user namespace and decodes its result.
 func (e *Engine) call(ctx context.Context, s *storage.Store, req wire.Request, result any) error {
-	req.Store = s.Root()
+	req.Store, req.Overlay = s.Root(), e.Overlay
 	req.User = wire.User{UID: e.User.UID, GID: e.User.GID, Name: e.User.Name, Home: e.User.Home, Shell: e.User.Shell}
 	mapping, err := e.mapping()
 	if err != nil {

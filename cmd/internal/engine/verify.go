@@ -21,6 +21,7 @@ type (
 // VerifyOptions are what verify takes.
 type VerifyOptions struct {
 	Rebuild bool // build again from the environment's lock, aside, and compare
+	Odd     bool // under other circumstances
 	Offline bool
 	Backend string // that package managers run in
 }
@@ -38,7 +39,7 @@ func (e *Engine) Verify(ctx context.Context, ref string, o VerifyOptions) (*Veri
 	if err != nil {
 		return nil, err
 	}
-	req := &wire.Verify{EnvID: r.EnvID}
+	req := &wire.Verify{EnvID: r.EnvID, Odd: o.Odd}
 	if o.Rebuild {
 		if req.Rebuild, err = e.fromEnvironment(s, r); err != nil {
 			return nil, err

@@ -18,6 +18,7 @@ type Request struct {
 	Store    string  `json:"store"`
 	Rootless bool    `json:"rootless"` // inside a user namespace of Karapace's making
 	User     User    `json:"user"`
+	Overlay  string  `json:"overlay,omitempty"` // "kernel", "fuse", or empty: what works
 	Build    *Build  `json:"build,omitempty"`
 	Sweep    *Sweep  `json:"sweep,omitempty"`
 	Images   *Images `json:"images,omitempty"`
@@ -71,6 +72,7 @@ type Twice struct {
 type Verify struct {
 	EnvID   manifest.EnvID `json:"env_id"`
 	Rebuild *Build         `json:"rebuild,omitempty"` // also make them again, aside
+	Odd     bool           `json:"odd,omitempty"`     // with Rebuild: under other circumstances
 }
 
 // Sweep removes what nobody needs: abandoned scratch directories.
@@ -141,6 +143,7 @@ type BuildResult struct {
 type VerifyResult struct {
 	Layers      []VerifiedLayer `json:"layers"`
 	Differences []Difference    `json:"differences"` // between the layers and what was made again
+	Varied      []string        `json:"varied,omitempty"`
 }
 
 // VerifiedLayer is what became of one layer, or of the image.
