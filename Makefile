@@ -3,7 +3,7 @@ VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo 0.0.
 export CGO_ENABLED = 0
 export GOFLAGS ?= -buildvcs=false
 
-.PHONY: build demo test lint bench fuzz clean
+.PHONY: build demo test test-repro lint bench fuzz clean
 
 build: ## static binaries in bin/
 	go build -trimpath -tags urfave_cli_no_docs -ldflags "-s -w -X main.version=$(VERSION)" -o bin/ ./cmd/karapace ./cmd/karapace-store
@@ -17,6 +17,11 @@ test: ## everything: unit, command line scripts, fuzz seeds, end-to-end in real 
 	hack/setup runtimes tests youki fixtures
 	$(MAKE) --no-print-directory build
 	hack/test
+
+test-repro: ## one lock of each package manager, built in every way there is: users, file systems, clocks, backends
+	hack/setup runtimes tests youki fixtures repro
+	$(MAKE) --no-print-directory build
+	hack/test repro
 
 lint: ## formatting, vet, staticcheck
 	@out=$$(gofmt -l $$(git ls-files '*.go')); test -z "$$out" || { echo "not gofmt-ed: $$out"; exit 1; }

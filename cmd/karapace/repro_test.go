@@ -1,0 +1,231 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"os/exec"
+	"os/user"
+	"path/filepath"
+	"strconv"
+	"syscall"
+	"testing"
+)
+
+// reproduction builds one lock again and again.
+type reproduction struct {
+	dir  string // readable by everybody
+	want output
+}
+
+// output is what every build of a lock must give.
+type output struct {
+	EnvID        string `json:"env_id"`
+	BaseLayer    string `json:"base_layer"`
+	PackageLayer string `json:"package_layer"`
+	ImageDigest  string `json:"image_digest"`
+}
+
+// variation is one way to build.
+type variation struct {
+	name    string
+	quick   bool // part of every run; the others need KARAPACE_REPRO=full
+	root    bool // needs root
+	needs   []string
+	prefix  []string // before karapace
+	env     []string
+	flags   []string // behind karapace build
+	as      string   // a user's name
+	offline bool     // with the vault of the first build
+}
+
+// onFileSystem runs the rest in mount namespace of its own, with the store on a new file system.
+func onFileSystem(mkfs string) []string {
+	return []string{"unshare", "--mount", "--propagation", "private", "sh", "-ec", `
+		truncate -s 2G "$DIR/image"
+		` + mkfs + ` "$DIR/image" >/dev/null
+		mount -o loop "$DIR/image" "$DIR/fs"
+		exec "$@"`, "sh"}
+}
+
+func shell(script string) []string { return []string{"sh", "-ec", script + `; exec "$@"`, "sh"} }
+
+func variations() []variation {
+	other := []string{"LANG=de_DE.UTF-8", "LC_ALL=tr_TR.UTF-8", "TZ=Asia/Tokyo"}
+	return []variation{
+		{name: "all that a user can change", quick: true, prefix: append(shell("umask 077"), "taskset", "--cpu-list", "0"), env: other},
+		{name: "an unprivileged user", quick: true, root: true, as: "karapace-test", env: other},
+		{name: "crun", quick: true, flags: []string{"--build-backend=crun"}, needs: []string{"crun"}},
+		{name: "runc", flags: []string{"--build-backend=runc"}, needs: []string{"runc"}},
+		{name: "youki", root: true, flags: []string{"--build-backend=youki"}, needs: []string{"youki"}},
+		{name: "umask", prefix: shell("umask 077")},
+		{name: "locale and time zone", env: other},
+		{name: "one processor", prefix: []string{"taskset", "--cpu-list", "0"}},
+		{name: "host name", root: true, prefix: append([]string{"unshare", "--uts"}, shell("hostname elsewhere")...)},
+		{name: "network cut", root: true, prefix: []string{"unshare", "--net"}, offline: true},
+		{name: "another unprivileged user", root: true, as: "karapace-test2"},
+		{name: "fuse-overlayfs", root: true, env: []string{"KARAPACE_OVERLAY=fuse"}, needs: []string{"fuse-overlayfs"}},
+		{name: "ext4", root: true, prefix: onFileSystem("mkfs.ext4 -q"), needs: []string{"mkfs.ext4"}},
+		{name: "xfs", root: true, prefix: onFileSystem("mkfs.xfs -q"), needs: []string{"mkfs.xfs"}},
+		{name: "btrfs", root: true, prefix: onFileSystem("mkfs.btrfs -q"), needs: []string{"mkfs.btrfs"}},
+		{name: "tmpfs", root: true, prefix: append([]string{"unshare", "--mount", "--propagation", "private"}, shell(`mount -t tmpfs none "$DIR/fs"`)...)},
+	}
+}
+
+// One lock gives one image, whoever builds it, where, when and how.
+func TestReproduction(t *testing.T) {
+	if !haveFixtures() {
+		t.Skip("hack/setup fixtures makes what this needs")
+	}
+	for _, manager := range []string{"apt", "dnf", "zypper", "pacman"} {
+		t.Run(manager, func(t *testing.T) {
+			r := newReproduction(t, manager)
+			for i, v := range variations() {
+				if v.quick || os.Getenv("KARAPACE_REPRO") == "full" {
+					t.Run(v.name, func(t *testing.T) { r.vary(t, v, filepath.Join(r.dir, strconv.Itoa(i))) })
+				}
+			}
+			t.Run("clock and order of directories", r.otherwise)
+		})
+	}
+}
+
+// newReproduction resolves, and builds for the first time.
+func newReproduction(t *testing.T, manager string) *reproduction {
+	dir, err := os.MkdirTemp("/var/tmp", "karapace-repro-") // not where only this user may look
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	r := &reproduction{dir: dir}
+	s := httptest.NewServer(http.FileServer(http.Dir(filepath.Join(fixturesDir(), "repo"))))
+	t.Cleanup(s.Close)
+	project := r.project(t, filepath.Join(dir, "first"))
+	if err := writeFixture(filepath.Join(fixturesDir(), "base", manager+".tar"), filepath.Join(project, "base.tar"), nil, s.URL); err != nil {
+		t.Fatal(err)
+	}
+	const manifest = "manifest_version = 1\n[base]\nimage = \"./base.tar\"\n[system]\npackages = [\"minihello\", \"minisvc\", \"minitrig\", \"miniedge\"]\n"
+	if err := os.WriteFile(filepath.Join(project, "karapace.toml"), []byte(manifest), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	r.want = r.build(t, variation{}, filepath.Join(dir, "first"))
+	t.Logf("%s: %s", manager, r.want.ImageDigest)
+	return r
+}
+
+// project makes the directories of one build, and gives the one the manifest is in.
+func (r *reproduction) project(t *testing.T, dir string) string {
+	for _, d := range []string{dir, filepath.Join(dir, "fs"), filepath.Join(dir, "project")} {
+		if err := os.Mkdir(d, 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Chmod(d, 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.Chmod(r.dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	return filepath.Join(dir, "project")
+}
+
+// vary builds the lock in another way, and compares.
+func (r *reproduction) vary(t *testing.T, v variation, dir string) {
+	if v.root && os.Getuid() != 0 {
+		t.Skip("only root can do this")
+	}
+	for _, p := range v.needs {
+		if v.name == p && unavailable(t, p) == "" {
+			continue
+		}
+		if _, err := exec.LookPath(p); err != nil {
+			t.Skipf("%s is not installed", p)
+		}
+	}
+	project := r.project(t, dir)
+	for _, name := range []string{"base.tar", "karapace.toml", "karapace.lock"} {
+		if err := os.Link(filepath.Join(r.dir, "first", "project", name), filepath.Join(project, name)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if v.offline {
+		if err := copyFiles(filepath.Join(r.dir, "first/fs/store/vault/sha256"), filepath.Join(dir, "fs/store/vault/sha256")); err != nil {
+			t.Fatal(err)
+		}
+		v.flags = append(v.flags, "--offline")
+	}
+	v.flags = append(v.flags, "--locked")
+	if got := r.build(t, v, dir); got != r.want {
+		t.Errorf("built was\n%+v\nat first it was\n%+v", got, r.want)
+	}
+}
+
+// build runs karapace build in a project, in a store of its own.
+func (r *reproduction) build(t *testing.T, v variation, dir string) (out output) {
+	t.Helper()
+	store := filepath.Join(dir, "fs", "store")
+	args := append(append([]string{}, v.prefix...), filepath.Join(binaries, "karapace"), "--store", store, "build", "--json")
+	text := r.run(t, v, dir, append(args, v.flags...))
+	if err := json.Unmarshal(text, &out); err != nil {
+		t.Fatalf("%v: %s", err, text)
+	}
+	return out
+}
+
+// otherwise has the first build verified under a clock that is ahead, in memory.
+func (r *reproduction) otherwise(t *testing.T) {
+	dir := filepath.Join(r.dir, "first")
+	text := r.run(t, variation{}, dir, []string{filepath.Join(binaries, "karapace"), "--store", filepath.Join(dir, "fs", "store"), "verify", "--rebuild", "--otherwise", "--offline"})
+	for _, circumstance := range []string{"order of directories", "clock, 400 days ahead"} {
+		if !bytes.Contains(text, []byte(circumstance)) {
+			t.Errorf("%s did not change: %s", circumstance, text)
+		}
+	}
+}
+
+func (r *reproduction) run(t *testing.T, v variation, dir string, args []string) []byte {
+	t.Helper()
+	cmd := exec.Command(args[0], args[1:]...)
+	cmd.Dir = filepath.Join(dir, "project")
+	cmd.Env = append([]string{"HOME=" + dir, "DIR=" + dir, "PATH=" + os.Getenv("PATH") + ":/usr/sbin:/sbin", "KARAPACE_BACKEND_PATH=" + os.Getenv("KARAPACE_BACKEND_PATH")}, v.env...)
+	if v.as != "" {
+		credential, err := identity(v.as)
+		if err != nil {
+			t.Skip(err)
+		}
+		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: credential}
+		if err := os.Chown(filepath.Join(dir, "fs"), int(credential.Uid), int(credential.Gid)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var stdout, stderr bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &stdout, &stderr
+	t.Cleanup(func() {
+		if v.as == "" && os.Getuid() != 0 || v.as != "" {
+			clean := exec.Command(filepath.Join(binaries, "karapace"), "--store", filepath.Join(dir, "fs", "store"), "destroy", "--all", "--force")
+			clean.SysProcAttr, clean.Env = cmd.SysProcAttr, cmd.Env
+			clean.Run()
+		}
+	})
+	if err := cmd.Run(); err != nil {
+		t.Fatalf("%v: %v\n%s%s", args, err, stdout.Bytes(), stderr.Bytes())
+	}
+	return stdout.Bytes()
+}
+
+// identity is a user of this machine who may have containers.
+func identity(name string) (*syscall.Credential, error) {
+	u, err := user.Lookup(name)
+	if err != nil {
+		return nil, fmt.Errorf("hack/test makes the user %s: %w", name, err)
+	}
+	uid, err := strconv.ParseUint(u.Uid, 10, 32)
+	if err != nil {
+		return nil, err
+	}
+	gid, err := strconv.ParseUint(u.Gid, 10, 32)
+	return &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}, err
+}
