@@ -92,6 +92,7 @@ func (s *Store) Scratch(kind string) (*Scratch, error) {
 		if err != nil {
 			return nil, fmt.Errorf("make scratch directory: %w", err)
 		}
+		syscall.Removexattr(dir, "system.posix_acl_default") // what the host's directory hands down is no part of what is made here
 		l, err := TryLock(dir)
 		if err != nil && !errors.Is(err, os.ErrNotExist) {
 			return nil, err

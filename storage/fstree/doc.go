@@ -19,8 +19,8 @@
 // is always 0755 and owned by 0:0. Headers are ustar; a path over 100 bytes is split at its last possible slash; what
 // does not fit goes to a PAX header named "././@PaxHeader", its records sorted by key. Owners are numbers, as seen by
 // this process: inside a user namespace they are the container's. Of a hard-linked file the first name carries the data.
-// Kept extended attributes are security.capability of files, as version 2, and user.* of files and directories but for
-// those of overlays and container engines. Whiteouts and opaque marks are the OCI's ".wh.NAME" and ".wh..wh..opq" (image
+// Kept extended attributes are security.capability of files, as version 2, access control lists (acl(5)), and user.* of
+// files and directories but for those of overlays and container engines. Whiteouts and opaque marks are the OCI's ".wh.NAME" and ".wh..wh..opq" (image
 // specification, layer.md) with all other fields zero. Two zero blocks end it. The sha256 of these bytes is the diffID.
 //
 // # Invariants

@@ -29,6 +29,8 @@ type extractor struct {
 	queue chan piece
 	blank chan []byte
 
+	defaults map[string]string // access control lists that entries made later in a directory would inherit, by its path
+
 	own    map[string]struct{} // what this layer has made; whiteouts spare it
 	pruned map[inode]struct{}  // directories in which nothing else is left
 }
@@ -194,8 +196,8 @@ func (x *extractor) mkdir(name string, m meta) error {
 	if err := unix.Fchmodat(dir, base, m.mode, 0); err != nil { // base is a directory: no link to follow
 		return err
 	}
-	if !there && len(m.xattrs) == 0 {
-		return nil
+	if m.xattrs, err = x.putOff(name, m.xattrs); err != nil || !there && len(m.xattrs) == 0 {
+		return err
 	}
 	fd, err := openDir(dir, base)
 	if err != nil {

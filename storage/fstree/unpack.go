@@ -9,6 +9,7 @@ import (
 	"hash"
 	"io"
 	"path"
+	"slices"
 	"strings"
 
 	"github.com/opencontainers/go-digest"
@@ -93,7 +94,10 @@ func Unpack(ctx context.Context, dir string, r io.Reader, opts UnpackOptions) (*
 	}
 	g.Go(func() error {
 		defer u.tree.finish()
-		return u.open(ctx, g, u.archive.readers[1])
+		if err := u.open(ctx, g, u.archive.readers[1]); err != nil {
+			return err
+		}
+		return u.tree.setDefaults()
 	})
 	if err := g.Wait(); err != nil {
 		return nil, err
@@ -342,22 +346,37 @@ func (u *unpacker) meta(h *tar.Header) (meta, error) {
 	}
 	m := meta{mode: uint32(h.Mode) & 0o7777, uid: h.Uid, gid: h.Gid, mtime: clampTime(h.ModTime.Unix())}
 	for key, value := range h.PAXRecords {
-		name, ok := strings.CutPrefix(key, paxXattr)
-		if !ok || !kept(name, h.Typeflag == tar.TypeDir) {
-			continue
+		x, err := u.xattr(key, value, h.Typeflag == tar.TypeDir)
+		if err != nil {
+			return meta{}, err
 		}
-		if len(name) > 255 || len(value) > u.limits.Xattr {
-			return meta{}, fmt.Errorf("extended attribute %.40q is larger than %d bytes", name, u.limits.Xattr)
+		if x.name != "" && !slices.ContainsFunc(m.xattrs, func(have xattr) bool { return have.name == x.name }) {
+			m.xattrs = append(m.xattrs, x)
 		}
-		if name == capabilityXattr {
-			var err error
-			if value, err = capabilityV2(value); err != nil {
-				return meta{}, err
-			}
-		}
-		m.xattrs = append(m.xattrs, xattr{name, value})
 	}
 	return m, nil
+}
+
+// xattr reads the attribute that a record of the header is about; most are about none.
+func (u *unpacker) xattr(key, value string, dir bool) (xattr, error) {
+	name, ok := strings.CutPrefix(key, paxXattr)
+	var err error
+	switch key {
+	case "SCHILY.acl.access":
+		name, ok = aclAccess, true
+		value, err = parseACL(value)
+	case "SCHILY.acl.default":
+		name, ok = aclDefault, true
+		value, err = parseACL(value)
+	}
+	if err != nil || !ok || !kept(name, dir) {
+		return xattr{}, err
+	}
+	if len(name) > 255 || len(value) > u.limits.Xattr {
+		return xattr{}, fmt.Errorf("extended attribute %.40q is larger than %d bytes", name, u.limits.Xattr)
+	}
+	value, err = canonicalXattr(name, value)
+	return xattr{name, value}, err
 }
 
 // clampTime keeps a time within what an ustar header can hold.

@@ -25,8 +25,13 @@ type xattr struct {
 
 // kept tells whether an extended attribute belongs to a tree, on a file or a directory.
 func kept(name string, dir bool) bool {
-	if name == capabilityXattr {
+	switch name {
+	case capabilityXattr:
 		return !dir
+	case aclAccess:
+		return true
+	case aclDefault:
+		return dir
 	}
 	if !strings.HasPrefix(name, "user.") || strings.ContainsRune(name, '=') { // PAX cannot tell such a name from its value
 		return false
@@ -42,7 +47,7 @@ func kept(name string, dir bool) bool {
 // foreign tells whether an attribute that is not kept must also go from the disk, since it changes how the tree is read.
 // The others (labels, properties of the file system) belong to the host.
 func foreign(name string) bool {
-	return strings.HasPrefix(name, "user.") || strings.HasPrefix(name, trustedOverlay) || strings.HasPrefix(name, "system.posix_acl_")
+	return strings.HasPrefix(name, "user.") || strings.HasPrefix(name, trustedOverlay)
 }
 
 // listXattrs gives the names of all extended attributes, sorted.
@@ -102,14 +107,23 @@ func keptXattrs(fd int, dir bool) ([]xattr, error) {
 		if err != nil {
 			return nil, err
 		}
-		if name == capabilityXattr {
-			if value, err = capabilityV2(value); err != nil {
-				return nil, err
-			}
+		if value, err = canonicalXattr(name, value); err != nil {
+			return nil, err
 		}
 		all = append(all, xattr{name, value})
 	}
 	return all, nil
+}
+
+// canonicalXattr gives the one form of a kept attribute's value.
+func canonicalXattr(name, value string) (string, error) {
+	switch name {
+	case capabilityXattr:
+		return capabilityV2(value)
+	case aclAccess, aclDefault:
+		return value, checkACL(value)
+	}
+	return value, nil
 }
 
 // setXattrs makes the kept attributes of a file or directory exactly want.
