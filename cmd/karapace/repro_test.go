@@ -3,7 +3,9 @@ package main
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"io/fs"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -11,6 +13,7 @@ import (
 	"os/user"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"syscall"
 	"testing"
 )
@@ -18,7 +21,10 @@ import (
 // reproduction builds one lock again and again.
 type reproduction struct {
 	dir  string // readable by everybody
+	bin  string // a copy of the programs there
 	want output
+
+	large bool // files are not fetched anew for each build
 }
 
 // output is what every build of a lock must give.
@@ -82,52 +88,79 @@ func TestReproduction(t *testing.T) {
 	}
 	for _, manager := range []string{"apt", "dnf", "zypper", "pacman"} {
 		t.Run(manager, func(t *testing.T) {
-			r := newReproduction(t, manager)
-			for i, v := range variations() {
-				if v.quick || os.Getenv("KARAPACE_REPRO") == "full" {
-					t.Run(v.name, func(t *testing.T) { r.vary(t, v, filepath.Join(r.dir, strconv.Itoa(i))) })
-				}
-			}
-			t.Run("clock and order of directories", r.otherwise)
+			r := newReproduction(t, "./base.tar", "minihello", "minisvc", "minitrig", "miniedge")
+			s := httptest.NewServer(http.FileServer(http.Dir(filepath.Join(fixturesDir(), "repo"))))
+			t.Cleanup(s.Close)
+			check(t, writeFixture(filepath.Join(fixturesDir(), "base", manager+".tar"), filepath.Join(r.dir, "first/project/base.tar"), nil, s.URL))
+			r.all(t, func(v variation) bool { return v.quick || os.Getenv("KARAPACE_REPRO") == "full" })
 		})
 	}
 }
 
-// newReproduction resolves, and builds for the first time.
-func newReproduction(t *testing.T, manager string) *reproduction {
-	dir, err := os.MkdirTemp("/var/tmp", "karapace-repro-") // not where only this user may look
+// The same at the size of real work: a Debian with hundreds of packages.
+func TestReproductionLarge(t *testing.T) {
+	if os.Getenv("KARAPACE_REPRO") != "full" {
+		t.Skip("make test-repro runs this: it installs hundreds of packages, several times")
+	}
+	r := newReproduction(t, "bootstrap:debian/bookworm", "build-essential", "dbus", "fontconfig", "git", "openssh-server", "python3", "vim",
+		"emacs-nox", "man-db", "locales", "default-jre-headless", "nginx-light", "ca-certificates", "cron", "sudo", "iputils-ping")
+	r.large = true
+	vault := filepath.Join(r.dir, "first/fs/store/vault/sha256")
+	check(t, copyFiles(filepath.Join(cacheDir(), "vault"), vault))
+	r.all(t, func(v variation) bool { return v.quick })
+	check(t, copyFiles(vault, filepath.Join(cacheDir(), "vault")))
+	lock, err := os.ReadFile(filepath.Join(r.dir, "first/project/karapace.lock"))
+	check(t, err)
+	_, resolved, _ := strings.Cut(string(lock), "resolved_packages")
+	n := strings.Count(resolved, "{ name = ")
+	t.Logf("%d packages", n)
+	if n < 200 {
+		t.Errorf("%d packages are not the size of real work", n)
+	}
+}
+
+func check(t *testing.T, err error) {
+	t.Helper()
 	if err != nil {
 		t.Fatal(err)
 	}
+}
+
+// newReproduction prepares the first build.
+func newReproduction(t *testing.T, image string, packages ...string) *reproduction {
+	dir, err := os.MkdirTemp("/var/tmp", "karapace-repro-") // not where only this user may look
+	check(t, err)
 	t.Cleanup(func() { os.RemoveAll(dir) })
-	r := &reproduction{dir: dir}
-	s := httptest.NewServer(http.FileServer(http.Dir(filepath.Join(fixturesDir(), "repo"))))
-	t.Cleanup(s.Close)
+	check(t, os.Chmod(dir, 0o755))
+	r := &reproduction{dir: dir, bin: filepath.Join(dir, "bin")}
+	check(t, os.Mkdir(r.bin, 0o755))
+	for _, name := range []string{"karapace", "karapace-store"} {
+		check(t, copyFile(filepath.Join(binaries, name), filepath.Join(r.bin, name)))
+		check(t, os.Chmod(filepath.Join(r.bin, name), 0o755))
+	}
 	project := r.project(t, filepath.Join(dir, "first"))
-	if err := writeFixture(filepath.Join(fixturesDir(), "base", manager+".tar"), filepath.Join(project, "base.tar"), nil, s.URL); err != nil {
-		t.Fatal(err)
-	}
-	const manifest = "manifest_version = 1\n[base]\nimage = \"./base.tar\"\n[system]\npackages = [\"minihello\", \"minisvc\", \"minitrig\", \"miniedge\"]\n"
-	if err := os.WriteFile(filepath.Join(project, "karapace.toml"), []byte(manifest), 0o644); err != nil {
-		t.Fatal(err)
-	}
-	r.want = r.build(t, variation{}, filepath.Join(dir, "first"))
-	t.Logf("%s: %s", manager, r.want.ImageDigest)
+	manifest := fmt.Sprintf("manifest_version = 1\n[base]\nimage = %q\n[system]\npackages = [\"%s\"]\n", image, strings.Join(packages, `", "`))
+	check(t, os.WriteFile(filepath.Join(project, "karapace.toml"), []byte(manifest), 0o644))
 	return r
+}
+
+// all builds for the first time, which resolves, and then in other ways.
+func (r *reproduction) all(t *testing.T, chosen func(variation) bool) {
+	r.want = r.build(t, variation{}, filepath.Join(r.dir, "first"))
+	t.Logf("image %s", r.want.ImageDigest)
+	for i, v := range variations() {
+		if chosen(v) {
+			t.Run(v.name, func(t *testing.T) { r.vary(t, v, filepath.Join(r.dir, strconv.Itoa(i))) })
+		}
+	}
+	t.Run("clock and order of directories", r.otherwise)
 }
 
 // project makes the directories of one build, and gives the one the manifest is in.
 func (r *reproduction) project(t *testing.T, dir string) string {
 	for _, d := range []string{dir, filepath.Join(dir, "fs"), filepath.Join(dir, "project")} {
-		if err := os.Mkdir(d, 0o755); err != nil {
-			t.Fatal(err)
-		}
-		if err := os.Chmod(d, 0o755); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if err := os.Chmod(r.dir, 0o755); err != nil {
-		t.Fatal(err)
+		check(t, os.Mkdir(d, 0o755))
+		check(t, os.Chmod(d, 0o755))
 	}
 	return filepath.Join(dir, "project")
 }
@@ -147,14 +180,12 @@ func (r *reproduction) vary(t *testing.T, v variation, dir string) {
 	}
 	project := r.project(t, dir)
 	for _, name := range []string{"base.tar", "karapace.toml", "karapace.lock"} {
-		if err := os.Link(filepath.Join(r.dir, "first", "project", name), filepath.Join(project, name)); err != nil {
-			t.Fatal(err)
+		if err := os.Link(filepath.Join(r.dir, "first", "project", name), filepath.Join(project, name)); !errors.Is(err, fs.ErrNotExist) {
+			check(t, err)
 		}
 	}
-	if v.offline {
-		if err := copyFiles(filepath.Join(r.dir, "first/fs/store/vault/sha256"), filepath.Join(dir, "fs/store/vault/sha256")); err != nil {
-			t.Fatal(err)
-		}
+	if v.offline || r.large {
+		check(t, copyFiles(filepath.Join(r.dir, "first/fs/store/vault/sha256"), filepath.Join(dir, "fs/store/vault/sha256")))
 		v.flags = append(v.flags, "--offline")
 	}
 	v.flags = append(v.flags, "--locked")
@@ -167,7 +198,7 @@ func (r *reproduction) vary(t *testing.T, v variation, dir string) {
 func (r *reproduction) build(t *testing.T, v variation, dir string) (out output) {
 	t.Helper()
 	store := filepath.Join(dir, "fs", "store")
-	args := append(append([]string{}, v.prefix...), filepath.Join(binaries, "karapace"), "--store", store, "build", "--json")
+	args := append(append([]string{}, v.prefix...), filepath.Join(r.bin, "karapace"), "--store", store, "build", "--json")
 	text := r.run(t, v, dir, append(args, v.flags...))
 	if err := json.Unmarshal(text, &out); err != nil {
 		t.Fatalf("%v: %s", err, text)
@@ -178,7 +209,7 @@ func (r *reproduction) build(t *testing.T, v variation, dir string) (out output)
 // otherwise has the first build verified under a clock that is ahead, in memory.
 func (r *reproduction) otherwise(t *testing.T) {
 	dir := filepath.Join(r.dir, "first")
-	text := r.run(t, variation{}, dir, []string{filepath.Join(binaries, "karapace"), "--store", filepath.Join(dir, "fs", "store"), "verify", "--rebuild", "--otherwise", "--offline"})
+	text := r.run(t, variation{}, dir, []string{filepath.Join(r.bin, "karapace"), "--store", filepath.Join(dir, "fs", "store"), "verify", "--rebuild", "--otherwise", "--offline"})
 	for _, circumstance := range []string{"order of directories", "clock, 400 days ahead"} {
 		if !bytes.Contains(text, []byte(circumstance)) {
 			t.Errorf("%s did not change: %s", circumstance, text)
@@ -197,15 +228,15 @@ func (r *reproduction) run(t *testing.T, v variation, dir string, args []string)
 			t.Skip(err)
 		}
 		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: credential}
-		if err := os.Chown(filepath.Join(dir, "fs"), int(credential.Uid), int(credential.Gid)); err != nil {
-			t.Fatal(err)
-		}
+		check(t, filepath.WalkDir(filepath.Join(dir, "fs"), func(path string, _ fs.DirEntry, err error) error {
+			return errors.Join(err, os.Lchown(path, int(credential.Uid), int(credential.Gid)))
+		}))
 	}
 	var stdout, stderr bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
 	t.Cleanup(func() {
 		if v.as == "" && os.Getuid() != 0 || v.as != "" {
-			clean := exec.Command(filepath.Join(binaries, "karapace"), "--store", filepath.Join(dir, "fs", "store"), "destroy", "--all", "--force")
+			clean := exec.Command(filepath.Join(r.bin, "karapace"), "--store", filepath.Join(dir, "fs", "store"), "destroy", "--all", "--force")
 			clean.SysProcAttr, clean.Env = cmd.SysProcAttr, cmd.Env
 			clean.Run()
 		}
