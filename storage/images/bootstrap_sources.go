@@ -45,6 +45,22 @@ func (b *Bootstrap) archive() (distroArchive, error) {
 	return distroArchive{}, fmt.Errorf("%q cannot be bootstrapped: debian and ubuntu can", b.Distro)
 }
 
+// Snapshot is the place of a distribution's archive as it was at a time, "" where there is no such service. Only Debian
+// and Ubuntu, whose archives keep one version of a package, have one that mirrors the archive's own paths.
+func Snapshot(name, suite string, at time.Time) string {
+	a, err := (&Bootstrap{Distro: name}).archive()
+	if err != nil {
+		return ""
+	}
+	place := a.snapshot + at.UTC().Format(snapshotTime) + a.suffix
+	if name == "debian" {
+		place = distro.MirrorFor(place, suite)
+	}
+	return place
+}
+
+const snapshotTime = "20060102T150405Z"
+
 // sources gives the suites to assemble the base from: of the mirror that is asked for, else as the host's own apt has
 // them where it is of the same release, else of the distribution's dated archive as it was at the last midnight (UTC),
 // a time whose state does not change any more.
@@ -64,7 +80,7 @@ func (b *Bootstrap) sources() ([]aptrepo.Source, error) {
 			return list, err
 		}
 	}
-	day := b.Now.UTC().Truncate(24 * time.Hour).Format("20060102T150405Z")
+	day := b.Now.UTC().Truncate(24 * time.Hour).Format(snapshotTime)
 	return b.suites(a.snapshot+day+a.suffix, a.components), nil
 }
 

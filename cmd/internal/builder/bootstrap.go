@@ -55,7 +55,7 @@ func (b *build) assemble(ctx context.Context, scratch *storage.Scratch) (epoch i
 	if d, err := packagesDigest(b.lock.BasePackages); err != nil || d != b.lock.BaseImageDigest {
 		return 0, failure.New(failure.Lock, fmt.Errorf("base_image_digest of %s is not that of its base_packages", b.req.LockFile), "karapace lock --update "+b.req.File)
 	}
-	if err := b.fetch.Fetch(ctx, "base packages", distro.PackageFiles(b.lock.BasePackages)); err != nil {
+	if err := b.fetch.Fetch(ctx, "base packages", b.packageFiles(b.lock.BasePackages)); err != nil {
 		return 0, remoteFailure(err)
 	}
 	if epoch, err = images.NewestDeb(b.fetch, b.lock.BasePackages); err != nil {

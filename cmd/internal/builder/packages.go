@@ -100,7 +100,7 @@ func (b *build) ensurePackages(ctx context.Context) error {
 			return err
 		}
 		if err := b.timed("fetch packages", func() error {
-			return remoteFailure(b.fetch.Fetch(ctx, "packages", distro.PackageFiles(b.lock.Packages)))
+			return remoteFailure(b.fetch.Fetch(ctx, "packages", b.packageFiles(b.lock.Packages)))
 		}); err != nil {
 			return err
 		}
