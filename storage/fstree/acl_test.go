@@ -92,9 +92,9 @@ func TestACL(t *testing.T) {
 func TestACLRefused(t *testing.T) {
 	nstest.Both(t, func(t *testing.T) {
 		for want, e := range map[string]ent{
-			"bsdtar": {name: "f", pax: map[string]string{"SCHILY.acl.access": "user::rw-,user:daemon:r--,group::r--,mask::r--,other::r--"}},
-			"malformed":     {name: "f", pax: map[string]string{"SCHILY.xattr." + aclAccess: "x"}},
-			"no place":      {name: "f", pax: map[string]string{"SCHILY.xattr." + aclAccess: acl([3]uint32{aclUser, 4, aclNoID})}},
+			"bsdtar":    {name: "f", pax: map[string]string{"SCHILY.acl.access": "user::rw-,user:daemon:r--,group::r--,mask::r--,other::r--"}},
+			"malformed": {name: "f", pax: map[string]string{"SCHILY.xattr." + aclAccess: "x"}},
+			"no place":  {name: "f", pax: map[string]string{"SCHILY.xattr." + aclAccess: acl([3]uint32{aclUser, 4, aclNoID})}},
 		} {
 			_, err := Unpack(context.Background(), t.TempDir(), strings.NewReader(string(archive(t, e))), UnpackOptions{})
 			if err == nil || !strings.Contains(err.Error(), want) {
