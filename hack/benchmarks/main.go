@@ -34,6 +34,13 @@ type options struct {
 const importRounds = 5
 
 func main() {
+	if len(os.Args) == 3 && os.Args[1] == captureMode {
+		if err := capture(context.Background(), os.Args[2]); err != nil {
+			fmt.Fprintln(os.Stderr, "bench:", err)
+			os.Exit(1)
+		}
+		return
+	}
 	o := options{}
 	flag.StringVar(&o.bin, "bin", "", "directory of karapace and karapace-store")
 	flag.StringVar(&o.floor, "floor", "", "the C floor")
@@ -71,6 +78,9 @@ func run(ctx context.Context, o options) error {
 		{startRows, starts},
 		{joinRows, joins},
 		{importRows, imports},
+		{captureRows, captures},
+		{installRows, installs},
+		{fetchRows, fetches},
 	} {
 		rows := wanted(g.rows, o.only)
 		if len(rows) == 0 {
