@@ -13,6 +13,7 @@ import (
 
 	"github.com/ProtonMail/go-crypto/openpgp"
 	"github.com/ProtonMail/go-crypto/openpgp/armor"
+	pgperrors "github.com/ProtonMail/go-crypto/openpgp/errors"
 	"github.com/ProtonMail/go-crypto/openpgp/packet"
 )
 
@@ -120,6 +121,12 @@ func (e *SignatureError) Error() string {
 // signature that has expired at the time now is not good; with the zero time, what counts is when it was made. It
 // returns the fingerprint of the key that signed.
 func (k KeyRing) Verify(text []byte, signatures io.Reader, now time.Time) (string, error) {
+	return k.verify(bytes.NewReader(text), signatures, now, nil)
+}
+
+// verify is Verify for what may be too large for memory. accept, if there is one, may refuse a good signature for its
+// key and the time it was made at.
+func (k KeyRing) verify(signed io.ReadSeeker, signatures io.Reader, now time.Time, accept acceptor) (string, error) {
 	packets := packet.NewOpaqueReader(signatures)
 	failed := &SignatureError{}
 	for range maxSignatures {
@@ -131,7 +138,10 @@ func (k KeyRing) Verify(text []byte, signatures io.Reader, now time.Time) (strin
 			failed.Reasons = append(failed.Reasons, "the signature is malformed")
 			return "", failed
 		}
-		key, err := k.verifyOne(text, raw, now)
+		if _, err := signed.Seek(0, io.SeekStart); err != nil {
+			return "", err
+		}
+		key, err := k.verifyOne(signed, raw, now, accept)
 		if err == nil {
 			return key, nil
 		}
@@ -140,22 +150,31 @@ func (k KeyRing) Verify(text []byte, signatures io.Reader, now time.Time) (strin
 	return "", failed
 }
 
+type acceptor func(key openpgp.Key, made time.Time) error
+
 // VerifyDetached is Verify for the content of a signature file, armored or not.
 func (k KeyRing) VerifyDetached(text, signature []byte, now time.Time) (string, error) {
-	var body io.Reader = bytes.NewReader(signature)
-	if bytes.Contains(signature, []byte("-----BEGIN PGP SIGNATURE-----")) {
-		block, err := armor.Decode(body)
-		if err != nil {
-			return "", fmt.Errorf("read signature: %w", err)
-		}
-		body = block.Body
+	body, err := plainSignature(signature)
+	if err != nil {
+		return "", err
 	}
 	return k.Verify(text, body, now)
 }
 
-func (k KeyRing) verifyOne(text []byte, raw *packet.OpaquePacket, now time.Time) (string, error) {
+func plainSignature(file []byte) (io.Reader, error) {
+	if !bytes.Contains(file, []byte("-----BEGIN PGP SIGNATURE-----")) {
+		return bytes.NewReader(file), nil
+	}
+	block, err := armor.Decode(bytes.NewReader(file))
+	if err != nil {
+		return nil, fmt.Errorf("read signature: %w", err)
+	}
+	return block.Body, nil
+}
+
+func (k KeyRing) verifyOne(signed io.Reader, raw *packet.OpaquePacket, now time.Time, accept acceptor) (string, error) {
 	if len(raw.Contents) > 0 && raw.Tag == tagSignature && raw.Contents[0] == 3 {
-		return k.verifyOld(text, raw.Contents)
+		return k.verifyOld(signed, raw.Contents, accept)
 	}
 	parsed, err := raw.Parse()
 	if err != nil {
@@ -174,7 +193,8 @@ func (k KeyRing) verifyOne(text []byte, raw *packet.OpaquePacket, now time.Time)
 	default:
 		return "", fmt.Errorf("%s signed with a weak digest", name)
 	}
-	if now.IsZero() {
+	asMade := now.IsZero()
+	if asMade {
 		now = sig.CreationTime
 	}
 	var one bytes.Buffer
@@ -182,7 +202,10 @@ func (k KeyRing) verifyOne(text []byte, raw *packet.OpaquePacket, now time.Time)
 		return "", err
 	}
 	config := &packet.Config{Time: func() time.Time { return now }}
-	good, signer, err := openpgp.VerifyDetachedSignature(k.keys, bytes.NewReader(text), &one, config)
+	good, signer, err := openpgp.VerifyDetachedSignature(k.keys, signed, &one, config)
+	if asMade && signer != nil && (errors.Is(err, pgperrors.ErrSignatureExpired) || errors.Is(err, pgperrors.ErrKeyExpired)) {
+		err = expiredWhenMade(signer, good) // the library calls a key expired that was only renewed since
+	}
 	if err != nil {
 		return "", fmt.Errorf("%s: %s", name, strings.TrimPrefix(err.Error(), "openpgp: "))
 	}
@@ -190,8 +213,28 @@ func (k KeyRing) verifyOne(text []byte, raw *packet.OpaquePacket, now time.Time)
 		if weak(key.PublicKey) {
 			return "", fmt.Errorf("%s is too weak", name)
 		}
+		if accept == nil {
+			continue
+		}
+		if err := accept(key, good.CreationTime); err != nil {
+			return "", fmt.Errorf("%s: %w", name, err)
+		}
 	}
 	return fmt.Sprintf("%X", signer.PrimaryKey.Fingerprint), nil
+}
+
+// expiredWhenMade reports an error when a key was too old, or not there yet, at the time of its signature.
+func expiredWhenMade(signer *openpgp.Entity, sig *packet.Signature) error {
+	self, _ := signer.PrimarySelfSignature()
+	if signer.PrimaryKey.KeyExpired(self, sig.CreationTime) {
+		return pgperrors.ErrKeyExpired
+	}
+	for _, key := range (openpgp.EntityList{signer}).KeysById(*sig.IssuerKeyId) {
+		if key.PublicKey.KeyExpired(key.SelfSignature, sig.CreationTime) {
+			return pgperrors.ErrKeyExpired
+		}
+	}
+	return nil
 }
 
 // weak is what apt does not accept either: RSA below 2048 bits, DSA.

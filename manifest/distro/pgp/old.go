@@ -7,6 +7,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"io"
 	"time"
 )
 
@@ -18,7 +19,7 @@ const tagSignature = 2 // RFC 4880, section 4.3
 //	version, 5, type, time (4), key (8), public key algorithm, hash algorithm, 16 bits of the hash, the signature
 //
 // It covers the text, the type and the time. Only RSA is accepted. What counts is when it was made.
-func (k KeyRing) verifyOld(text, sig []byte) (string, error) {
+func (k KeyRing) verifyOld(signed io.Reader, sig []byte, accept acceptor) (string, error) {
 	if len(sig) < 21 || sig[1] != 5 {
 		return "", errors.New("one is malformed")
 	}
@@ -37,7 +38,9 @@ func (k KeyRing) verifyOld(text, sig []byte) (string, error) {
 		return "", errors.New("one is malformed")
 	}
 	h := hash.New()
-	h.Write(text)
+	if _, err := io.Copy(h, signed); err != nil {
+		return "", err
+	}
 	h.Write(sig[2:7])
 	made := time.Unix(int64(binary.BigEndian.Uint32(sig[3:])), 0)
 	for _, key := range k.keys.KeysById(id) {
@@ -49,6 +52,11 @@ func (k KeyRing) verifyOld(text, sig []byte) (string, error) {
 			return "", fmt.Errorf("%s is revoked", name)
 		case rsa.VerifyPKCS1v15(public, hash, h.Sum(nil), padded(number, public.Size())) != nil:
 			return "", fmt.Errorf("%s: the signature is wrong", name)
+		}
+		if accept != nil {
+			if err := accept(key, made); err != nil {
+				return "", fmt.Errorf("%s: %w", name, err)
+			}
 		}
 		return fmt.Sprintf("%X", key.Entity.PrimaryKey.Fingerprint), nil
 	}
