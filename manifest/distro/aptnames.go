@@ -3,6 +3,8 @@ package distro
 import (
 	"cmp"
 	"fmt"
+	"iter"
+	"maps"
 	"slices"
 	"strings"
 
@@ -40,7 +42,7 @@ func (p *aptPlan) checkNames(names []string) error {
 	for _, n := range names {
 		ours := func(c candidate) bool { return c.arch == p.archs[0] || c.arch == "all" }
 		if !slices.ContainsFunc(p.known[n], ours) && p.base.any(n, p.archs[0]) == nil {
-			unknown[n] = &UnknownName{Name: n, Near: p.near(n)}
+			unknown[n] = &UnknownName{Name: n, Near: near(n, maps.Keys(p.known))}
 		}
 	}
 	if len(unknown) == 0 {
@@ -57,6 +59,10 @@ func (p *aptPlan) checkNames(names []string) error {
 			}
 		}
 	}
+	return newUnknownError(unknown)
+}
+
+func newUnknownError(unknown map[string]*UnknownName) error {
 	e := &UnknownError{}
 	for _, u := range unknown {
 		slices.Sort(u.Providers)
@@ -85,15 +91,15 @@ func addProvider(unknown map[string]*UnknownName, pkg *aptrepo.Package) {
 }
 
 // near gives up to three known names that differ from name by few letters.
-func (p *aptPlan) near(name string) []string {
+func near(name string, known iter.Seq[string]) []string {
 	type match struct {
 		name     string
 		distance int
 	}
 	var found []match
 	limit := 1 + len(name)/4
-	for k := range p.known {
-		if d := distance(name, k, limit); d <= limit {
+	for k := range known {
+		if d := distance(name, k, limit); d <= limit && !slices.Contains(found, match{k, d}) {
 			found = append(found, match{k, d})
 		}
 	}

@@ -225,7 +225,7 @@ func (p *aptPlan) simulate(ctx context.Context, names []string) ([]step, error) 
 	if err := p.dir.update(ctx, p.sb); err != nil {
 		return nil, err
 	}
-	var out limited
+	out := limited{most: maxSimulation}
 	args := slices.Concat([]string{"install", "-y", "-s", "-qq", "--no-install-recommends", "--"}, names)
 	if err := p.dir.get(ctx, p.sb, &out, args...); err != nil {
 		said := strings.TrimSpace(out.String())
@@ -237,13 +237,15 @@ func (p *aptPlan) simulate(ctx context.Context, names []string) ([]step, error) 
 	return parseSimulation(out.Bytes(), p.archs[0])
 }
 
+// limited keeps up to most bytes of an output.
 type limited struct {
 	bytes.Buffer
+	most int
 	over bool
 }
 
 func (l *limited) Write(b []byte) (int, error) {
-	if l.Len()+len(b) > maxSimulation {
+	if l.Len()+len(b) > l.most {
 		l.over = true
 		return len(b), nil
 	}

@@ -131,7 +131,8 @@ func zypperVolatile() Volatile {
 
 func pacmanVolatile() Volatile {
 	return Volatile{
-		Drop:     []string{"var/lib/pacman/sync", "var/lib/pacman/db.lck", "var/cache/pacman/pkg/*"},
+		Drop: []string{"var/lib/pacman/sync", "var/lib/pacman/db.lck", "var/cache/pacman/pkg/*",
+			"etc/pacman.d/gnupg"}, // pacman-key's own key, made at random; the base's stays
 		Rewrites: []Rewrite{{"var/lib/pacman/local/*/desc", installDate}},
 	}
 }

@@ -9,6 +9,8 @@ import (
 	"fmt"
 	"io"
 	"time"
+
+	"github.com/ProtonMail/go-crypto/openpgp"
 )
 
 const tagSignature = 2 // RFC 4880, section 4.3
@@ -43,24 +45,30 @@ func (k KeyRing) verifyOld(signed io.Reader, sig []byte, accept acceptor) (strin
 	}
 	h.Write(sig[2:7])
 	made := time.Unix(int64(binary.BigEndian.Uint32(sig[3:])), 0)
+	err := errors.New("signature made by unknown entity")
 	for _, key := range k.keys.KeysById(id) {
-		public, ok := key.PublicKey.PublicKey.(*rsa.PublicKey)
-		switch {
-		case !ok || weak(key.PublicKey):
-			return "", fmt.Errorf("%s is too weak", name)
-		case key.Revoked(made) || key.Entity.Revoked(made):
-			return "", fmt.Errorf("%s is revoked", name)
-		case rsa.VerifyPKCS1v15(public, hash, h.Sum(nil), padded(number, public.Size())) != nil:
-			return "", fmt.Errorf("%s: the signature is wrong", name)
+		err = checkOld(key, made, hash, h.Sum(nil), number)
+		if err == nil && accept != nil {
+			err = accept(key, made)
 		}
-		if accept != nil {
-			if err := accept(key, made); err != nil {
-				return "", fmt.Errorf("%s: %w", name, err)
-			}
+		if err == nil {
+			return fmt.Sprintf("%X", key.Entity.PrimaryKey.Fingerprint), nil
 		}
-		return fmt.Sprintf("%X", key.Entity.PrimaryKey.Fingerprint), nil
 	}
-	return "", fmt.Errorf("%s: signature made by unknown entity", name)
+	return "", fmt.Errorf("%s: %w", name, err)
+}
+
+func checkOld(key openpgp.Key, made time.Time, hash crypto.Hash, sum, number []byte) error {
+	public, ok := key.PublicKey.PublicKey.(*rsa.PublicKey)
+	switch {
+	case !ok || weak(key.PublicKey):
+		return errors.New("the key is too weak")
+	case key.Revoked(made) || key.Entity.Revoked(made):
+		return errors.New("the key is revoked")
+	case rsa.VerifyPKCS1v15(public, hash, sum, padded(number, public.Size())) != nil:
+		return errors.New("the signature is wrong")
+	}
+	return nil
 }
 
 // padded gives a number its leading zeros back.
