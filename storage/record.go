@@ -1,6 +1,7 @@
 package storage
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -36,7 +37,8 @@ type Record struct {
 	Packages     []string            `json:"packages,omitempty"`
 	Apps         []string            `json:"apps,omitempty"`
 
-	Lower            []string          `json:"lower"` // directories of the layers below the store, top first
+	Lower            []string          `json:"lower"`           // directories of the built layers below the store, top first
+	Upper            string            `json:"upper,omitempty"` // directory of the writable layer below the environment's; empty is "upper"
 	ImageEnv         []string          `json:"image_env,omitempty"`
 	ManifestDir      string            `json:"manifest_dir"` // what relative mounts are relative to
 	Mounts           []manifest.Mount  `json:"mounts,omitempty"`
@@ -67,6 +69,9 @@ func (s *Store) EnvDir(id manifest.EnvID, elem ...string) string {
 	return filepath.Join(append([]string{s.root, "envs", string(id)}, elem...)...)
 }
 
+// UpperDir is the writable layer of an environment.
+func (s *Store) UpperDir(r *Record) string { return s.EnvDir(r.EnvID, cmp.Or(r.Upper, "upper")) }
+
 // Record reads the record of id; a missing one is a NotFoundError.
 func (s *Store) Record(id manifest.EnvID) (*Record, error) {
 	path := s.EnvDir(id, "record.json")
@@ -84,7 +89,7 @@ func (s *Store) Record(id manifest.EnvID) (*Record, error) {
 	if r.EnvID != id || r.RecordVersion != 1 {
 		return nil, s.damaged(id, fmt.Sprintf("it says it is version %d of %q", r.RecordVersion, r.EnvID))
 	}
-	for _, l := range r.Lower {
+	for _, l := range append([]string{cmp.Or(r.Upper, "upper")}, r.Lower...) {
 		if !filepath.IsLocal(l) {
 			return nil, s.damaged(id, fmt.Sprintf("the layer directory %q leaves the store", l))
 		}

@@ -92,7 +92,7 @@ func (e *Engine) Inspect(ref string) (*Details, error) {
 	return &Details{
 		Environment: e.Describe(r), Packages: list(r.Packages), Apps: list(r.Apps), Mounts: list(r.Mounts), Env: list(r.Env), Hardware: r.Hardware,
 		NetworkIsolation: r.NetworkIsolation, CPUShares: r.CPUShares, MemoryLimitMB: r.MemoryLimitMB,
-		Size:      Sizes{Base: r.BaseSize, Packages: r.PackageSize, Writable: storage.Size(s.EnvDir(r.EnvID, "upper"))},
+		Size:      Sizes{Base: r.BaseSize, Packages: r.PackageSize, Writable: storage.Size(s.UpperDir(r))},
 		Lock:      s.EnvDir(r.EnvID, "karapace.lock"),
 		Directory: filepath.Clean(s.EnvDir(r.EnvID)),
 	}, nil

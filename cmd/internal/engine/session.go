@@ -51,7 +51,7 @@ func (e *Engine) Spec(ref string, o SessionOptions) (*rspec.Spec, error) {
 
 // writable is the root of an environment with its own writable layer.
 func writable(s *storage.Store, r *storage.Record) backends.Rootfs {
-	return backends.Rootfs{Lower: lowerDirs(s, r), Upper: s.EnvDir(r.EnvID, "upper"), Work: s.EnvDir(r.EnvID, "work")}
+	return backends.Rootfs{Lower: lowerDirs(s, r), Upper: s.UpperDir(r), Work: s.EnvDir(r.EnvID, "work")}
 }
 
 // lowerDirs puts the host facts on top of the layers.
@@ -205,7 +205,7 @@ func hostname(r *storage.Record) string { return strings.ReplaceAll(displayName(
 // view is the environment's root for reading single files. Layers that belong to subordinate ids cannot be read by the
 // user; the accounts in them are in the host layer too.
 func view(s *storage.Store, r *storage.Record) rootview.View {
-	return rootview.New(append([]string{s.EnvDir(r.EnvID, "upper")}, lowerDirs(s, r)...)...)
+	return rootview.New(append([]string{s.UpperDir(r)}, lowerDirs(s, r)...)...)
 }
 
 // backendFailure gives the errors of backends their kind and a next step.
