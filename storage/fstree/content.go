@@ -39,7 +39,7 @@ type outFile struct {
 func (x *extractor) file(name string, m meta, size int64, data io.Reader, holes bool) error {
 	f := &outFile{name: name, size: size, hole: holes, meta: m}
 	_, _, err := x.replace(name, func(dir int, base string) (err error) {
-		f.fd, err = unix.Openat(dir, base, unix.O_WRONLY|unix.O_CREAT|unix.O_EXCL|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0o600)
+		f.fd, err = unix.Openat(dir, base, unix.O_WRONLY|unix.O_CREAT|unix.O_EXCL|unix.O_NOFOLLOW|unix.O_CLOEXEC, m.mode&0o777)
 		return err
 	})
 	if err != nil {
@@ -170,10 +170,7 @@ func (f *outFile) settle() error {
 			return err
 		}
 	}
-	if err := ownerError(f.meta, unix.Fchown(f.fd, f.meta.uid, f.meta.gid)); err != nil {
-		return err
-	}
-	if err := unix.Fchmod(f.fd, f.meta.mode); err != nil {
+	if err := f.permit(); err != nil {
 		return err
 	}
 	for _, x := range f.meta.xattrs {
@@ -183,4 +180,21 @@ func (f *outFile) settle() error {
 	}
 	times := []unix.Timespec{{Nsec: unix.UTIME_OMIT}, {Sec: f.meta.mtime}}
 	return unix.UtimesNanoAt(f.fd, "", times, unix.AT_EMPTY_PATH)
+}
+
+// permit gives the file its owner and mode, where it has not been made with them: each change is a write to the journal.
+func (f *outFile) permit() error {
+	var st unix.Stat_t
+	if err := unix.Fstat(f.fd, &st); err != nil {
+		return err
+	}
+	if int(st.Uid) != f.meta.uid || int(st.Gid) != f.meta.gid {
+		if err := ownerError(f.meta, unix.Fchown(f.fd, f.meta.uid, f.meta.gid)); err != nil {
+			return err
+		}
+	}
+	if st.Mode&0o7777 == f.meta.mode {
+		return nil
+	}
+	return unix.Fchmod(f.fd, f.meta.mode)
 }

@@ -15,6 +15,9 @@ type NormaliseOptions struct {
 	Lowers []string // for the upper directory of an overlay: the trees below it, top first
 	Policy Policy
 	Fuse   bool // the upper was written through fuse-overlayfs, which has marks of its own
+	// Unpacked is a tree just as Unpack made it, none of whose times is later than Epoch. What is no directory is then
+	// normal already and not looked at, but where the policy speaks of it.
+	Unpacked bool
 }
 
 // Normalise turns a tree, in place, into the layer it stands for. Afterwards Digest gives the same for it wherever and
@@ -101,13 +104,18 @@ func (n *normaliser) children(fd int, path string, low *lowers, rules []rule) (l
 			return 0, entryError(path, err)
 		}
 	}
-	names, err := readNames(fd)
+	entries, err := readDir(fd)
 	if err != nil {
 		return 0, entryError(path, err)
 	}
-	for _, name := range names {
-		s := &spot{dir: fd, name: name, path: join(path, name)}
-		stays, err := n.entry(s, low, rules)
+	for _, e := range entries {
+		s := &spot{dir: fd, name: e.name, path: join(path, e.name)}
+		s.actions, s.rules = step(rules, e.name)
+		if n.opts.Unpacked && e.leaf && len(s.actions) == 0 {
+			left++
+			continue
+		}
+		stays, err := n.entry(s, low)
 		if err != nil {
 			return 0, entryError(s.path, err)
 		}
@@ -119,14 +127,13 @@ func (n *normaliser) children(fd int, path string, low *lowers, rules []rule) (l
 }
 
 // entry normalises one entry. If it does not stay, it is gone from the disk.
-func (n *normaliser) entry(s *spot, low *lowers, rules []rule) (stays bool, err error) {
+func (n *normaliser) entry(s *spot, low *lowers) (stays bool, err error) {
 	if strings.HasPrefix(s.name, whiteoutPrefix) {
 		return false, fmt.Errorf("a name that begins with %q means a removed file in a layer and cannot be kept", whiteoutPrefix)
 	}
 	if s.st, err = lstatat(s.dir, s.name); err != nil {
 		return false, err
 	}
-	s.actions, s.rules = step(rules, s.name)
 	if s.does(actionDrop) || fileType(&s.st) == unix.S_IFSOCK {
 		return false, removeAt(s.dir, s.name)
 	}

@@ -1,6 +1,7 @@
 package fstree
 
 import (
+	"archive/tar"
 	"bytes"
 	"context"
 	"errors"
@@ -352,6 +353,44 @@ func TestNormaliseForeignMarks(t *testing.T) {
 		defer unix.Close(fd)
 		if names, _ := listXattrs(fd); len(names) != 0 {
 			t.Errorf("attributes %v stay", names)
+		}
+	})
+}
+
+// What Unpack has made becomes the same whether all of it is looked at or not.
+func TestNormaliseUnpacked(t *testing.T) {
+	data := archive(t, append(odd(),
+		ent{name: "./var/mail/shared", body: "group of the directory", mode: 0o2664, gid: 8},
+		ent{name: "./var/mail/own", body: "another group", mode: 0o666},
+		ent{name: "./var/mail/link", typ: tar.TypeSymlink, link: "own"},
+		ent{name: "./big", body: "small"},
+		ent{name: "./run/", mode: 0o700},
+		ent{name: "./listed/", pax: map[string]string{"SCHILY.acl.default": "user::rwx,user:7:r-x,group::r-x,mask::r-x,other::r-x"}},
+		ent{name: "./listed/file", body: "x", mode: 0o640, pax: map[string]string{"SCHILY.acl.access": "user::rw-,user:7:r--,group::r--,mask::r--,other::r--"}},
+	)...)
+	policy := Policy{
+		Drop: []string{"usr/bin/su", "names/*", "run/initctl"}, DropEmpty: []string{"empty", "run"},
+		Rewrites: []Rewrite{{"noted", func([]byte, int64) ([]byte, error) { return []byte("rewritten"), nil }}},
+	}
+	nstest.Both(t, func(t *testing.T) {
+		var lists, digests [2]string
+		for i, unpacked := range []bool{false, true} {
+			dir := mkdir(t, t.TempDir(), "root")
+			check(t, unix.Setxattr(dir, "user.note", []byte("x"), 0))
+			u := mustUnpack(t, dir, data, UnpackOptions{})
+			mustNormalise(t, dir, NormaliseOptions{Epoch: u.Newest, Policy: policy, Unpacked: unpacked})
+			lists[i], digests[i] = strings.Join(list(t, dir), "\n"), mustDigest(t, dir)
+		}
+		if lists[0] != lists[1] || digests[0] != digests[1] {
+			t.Errorf("looking at all gives\n%s\n%s\nand else\n%s\n%s", digests[0], lists[0], digests[1], lists[1])
+		}
+		for _, gone := range []string{"usr/bin/su", "names/", "initctl", " run", "empty"} {
+			if strings.Contains(lists[1], gone) {
+				t.Errorf("%s stays:\n%s", gone, lists[1])
+			}
+		}
+		if !strings.Contains(lists[1], `"rewritten"`) {
+			t.Errorf("noted is not rewritten:\n%s", lists[1])
 		}
 	})
 }

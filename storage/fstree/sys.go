@@ -74,10 +74,11 @@ func lstatat(dir int, name string) (st unix.Stat_t, err error) {
 
 var direntBuffers = sync.Pool{New: func() any { b := make([]byte, 64<<10); return &b }}
 
-// dirent is a name in a directory. mayWhiteout is false when the file system says that it is no character device.
+// dirent is a name in a directory. mayWhiteout is false when the file system says that it is no character device, leaf is
+// true when it says that it is a file, a symbolic link or a FIFO.
 type dirent struct {
-	name        string
-	mayWhiteout bool
+	name              string
+	mayWhiteout, leaf bool
 }
 
 // readDir lists an open directory, sorted by the bytes of the names.
@@ -111,7 +112,7 @@ func appendDirents(all []dirent, b []byte) []dirent {
 		name = name[:bytes.IndexByte(name, 0)]
 		if s := string(name); s != "." && s != ".." {
 			t := record[typeAt]
-			all = append(all, dirent{s, t == unix.DT_CHR || t == unix.DT_UNKNOWN})
+			all = append(all, dirent{s, t == unix.DT_CHR || t == unix.DT_UNKNOWN, t == unix.DT_REG || t == unix.DT_LNK || t == unix.DT_FIFO})
 		}
 	}
 	return all

@@ -59,7 +59,7 @@ type UnpackOptions struct {
 type Unpacked struct {
 	Digest  digest.Digest // of the archive as read
 	Size    int64         // its bytes
-	DiffID  digest.Digest // of the uncompressed tar
+	DiffID  digest.Digest // of the uncompressed tar, of a layer only: others need not pay for it
 	Entries int64
 	Bytes   int64 // sum of the file sizes
 	Newest  int64 // latest modification time of an entry that is no directory, seconds since the epoch; 0 without one
@@ -103,9 +103,11 @@ func Unpack(ctx context.Context, dir string, r io.Reader, opts UnpackOptions) (*
 		return nil, err
 	}
 	u.sum.Digest, u.sum.Size = digest.NewDigest(digest.SHA256, u.raw), u.archive.read.Load()
-	u.sum.DiffID = u.sum.Digest
-	if u.plain != nil {
+	switch {
+	case u.plain != nil:
 		u.sum.DiffID = digest.NewDigest(digest.SHA256, u.plain)
+	case opts.Layer:
+		u.sum.DiffID = u.sum.Digest
 	}
 	return &u.sum, nil
 }
@@ -115,7 +117,7 @@ type unpacker struct {
 	limits  Limits
 	archive *stream   // as given
 	raw     hash.Hash // of the archive as given
-	plain   hash.Hash // of the tar, when the archive is compressed
+	plain   hash.Hash // of the tar of a layer, when it is compressed
 	tree    *extractor
 	stream  int64 // bytes of the tar read so far
 	sum     Unpacked
@@ -141,14 +143,16 @@ func (u *unpacker) open(ctx context.Context, g *errgroup.Group, r *streamReader)
 	if z == nil {
 		return u.entries(r)
 	}
-	u.plain = sha256.New()
-	s := newStream(ctx, 2)
+	s := newStream(ctx, 1)
+	if u.tree.layer {
+		s, u.plain = newStream(ctx, 2), sha256.New()
+		g.Go(func() error { return hashAll(s.readers[1], u.plain) })
+	}
 	g.Go(func() error {
 		err := s.run(z)
 		return errors.Join(err, z.Close())
 	})
-	g.Go(func() error { return hashAll(s.readers[0], u.plain) })
-	return u.entries(s.readers[1])
+	return u.entries(s.readers[0])
 }
 
 // entries reads the tar to its end and on to the end of the stream, where only zeros may follow.

@@ -155,18 +155,20 @@ func TestUnpackCompressions(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			nstest.Userns(t, func(t *testing.T) {
-				dir := t.TempDir()
-				u, err := Unpack(context.Background(), dir, iotest.OneByteReader(bytes.NewReader(data)), UnpackOptions{})
-				check(t, err)
-				if want := fmt.Sprintf("sha256:%x", sha256.Sum256(data)); u.Digest.String() != want || u.Size != int64(len(data)) {
-					t.Errorf("read %s, %d bytes", u.Digest, u.Size)
-				}
-				if want := fmt.Sprintf("sha256:%x", sha256.Sum256(plain)); name != "more zeros" && u.DiffID.String() != want {
-					t.Errorf("diffID %s, want %s", u.DiffID, want)
-				}
-				mustNormalise(t, dir, NormaliseOptions{Epoch: 2_000_000_000})
-				if d := mustDigest(t, dir); d != oddDigest {
-					t.Errorf("digest %s, want %s", d, oddDigest)
+				for _, layer := range []bool{false, true} {
+					dir := t.TempDir()
+					u, err := Unpack(context.Background(), dir, iotest.OneByteReader(bytes.NewReader(data)), UnpackOptions{Layer: layer})
+					check(t, err)
+					if want := fmt.Sprintf("sha256:%x", sha256.Sum256(data)); u.Digest.String() != want || u.Size != int64(len(data)) {
+						t.Errorf("read %s, %d bytes", u.Digest, u.Size)
+					}
+					if want := fmt.Sprintf("sha256:%x", sha256.Sum256(plain)); layer && name != "more zeros" && u.DiffID.String() != want {
+						t.Errorf("diffID %s, want %s", u.DiffID, want)
+					}
+					mustNormalise(t, dir, NormaliseOptions{Epoch: 2_000_000_000})
+					if d := mustDigest(t, dir); d != oddDigest {
+						t.Errorf("digest %s, want %s", d, oddDigest)
+					}
 				}
 			})
 		})
