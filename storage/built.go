@@ -22,6 +22,8 @@ type Built struct {
 	Size  int64         `json:"size"`          // bytes of the layer's tar
 	Epoch int64         `json:"epoch"`         // newest time in the inputs of a base, seconds
 	Env   []string      `json:"env,omitempty"` // the variables a base image sets, NAME=value
+
+	InputSize int64 `json:"input_size,omitempty"` // bytes of the file or directory that Input is the digest of
 }
 
 // Built returns what is remembered for key, or nil.

@@ -3,10 +3,7 @@ package builder
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
-	"io/fs"
-	"os"
 	"path/filepath"
 
 	"github.com/opencontainers/go-digest"
@@ -16,7 +13,6 @@ import (
 	"github.com/karapace/karapace/manifest/distro"
 	"github.com/karapace/karapace/storage"
 	"github.com/karapace/karapace/storage/fstree"
-	"github.com/karapace/karapace/storage/images"
 )
 
 // resolveBase finds out what the base is and writes it into the lock, by digest.
@@ -32,15 +28,7 @@ func (b *build) resolveBase(ctx context.Context) error {
 		b.lock.BaseImageLocation, b.lock.BaseImageDigest = b.ref.URL, digest.NewDigestFromEncoded(digest.SHA256, f.SHA256)
 		return b.checkPinned()
 	case manifest.BasePath:
-		src, err := b.openBase(b.path())
-		if err != nil {
-			return err
-		}
-		b.lock.BaseImageLocation = "file://" + b.path()
-		if b.lock.BaseImageDigest, err = src.Digest(ctx); err != nil {
-			return failure.New(failure.Manifest, fmt.Errorf("base image %s: %w", b.ref.Path, err), "")
-		}
-		return b.checkPinned()
+		return b.resolvePath(ctx)
 	default:
 		return failure.New(failure.Manifest, fmt.Errorf("base.image %q: this version builds from bootstrap:, archives and OCI layout directories, not from %s",
 			b.manifest.Base.Image, map[manifest.BaseKind]string{manifest.BaseAlias: "image servers", manifest.BaseRegistry: "registries"}[b.ref.Kind]),
@@ -92,6 +80,7 @@ func (b *build) ensureBase(ctx context.Context) error {
 	if b.base.ID != "" {
 		return nil
 	}
+	defer b.dropTree()
 	key, err := b.baseKey()
 	if err != nil {
 		return err
@@ -137,29 +126,21 @@ func (b *build) find(key digest.Digest, into *layer) (bool, error) {
 	return true, nil
 }
 
-// makeBase assembles the base tree in a scratch directory and makes it a layer.
+// makeBase makes the base's files a layer.
 func (b *build) makeBase(ctx context.Context, key digest.Digest) error {
-	scratch, err := b.scratch("base")
-	if err != nil {
-		return failure.New(failure.Store, err, "")
+	if err := b.fillTree(ctx); err != nil {
+		return err
 	}
-	defer b.drop(scratch)
-	root := filepath.Join(scratch.Dir, "root")
-	if err := os.Mkdir(root, 0o755); err != nil {
-		return failure.New(failure.Store, err, "")
+	t := b.tree
+	early := b.startSync(t.root())
+	if err := fstree.Normalise(ctx, t.root(), fstree.NormaliseOptions{Epoch: t.epoch, Policy: b.basePolicy(), Unpacked: b.ref.Kind != manifest.BaseBootstrap}); err != nil {
+		return b.badBase(err)
 	}
-	epoch, env, err := b.fillBase(ctx, scratch, root)
+	made, err := b.adopt(ctx, t.root(), "", early)
 	if err != nil {
 		return err
 	}
-	if err := fstree.Normalise(ctx, root, fstree.NormaliseOptions{Epoch: epoch, Policy: b.basePolicy()}); err != nil {
-		return failure.New(failure.Manifest, fmt.Errorf("base image %s: %w", b.lock.BaseImage, err), "")
-	}
-	made, err := b.adopt(ctx, root, "")
-	if err != nil {
-		return err
-	}
-	made.Epoch, made.Env = epoch, env
+	made.InputSize, made.Epoch, made.Env = t.size, t.epoch, t.env
 	b.base = made
 	return b.remember(key, "base", made)
 }
@@ -177,49 +158,7 @@ func (b *build) remember(key digest.Digest, kind string, l layer) error {
 		return nil
 	}
 	err := b.store.RememberBuilt(&storage.Built{
-		Key: key, Kind: kind, Image: b.lock.BaseImage, Input: b.lock.BaseImageDigest, Layer: l.ID, Size: l.Size, Epoch: l.Epoch, Env: l.Env,
+		Key: key, Kind: kind, Image: b.lock.BaseImage, Input: b.lock.BaseImageDigest, InputSize: l.InputSize, Layer: l.ID, Size: l.Size, Epoch: l.Epoch, Env: l.Env,
 	})
 	return failure.New(failure.Store, err, "")
-}
-
-// fillBase puts the base's files into root. It tells the newest time among them and the variables the image sets.
-func (b *build) fillBase(ctx context.Context, scratch *storage.Scratch, root string) (epoch int64, env []string, err error) {
-	switch b.ref.Kind {
-	case manifest.BaseBootstrap:
-		epoch, err = b.assemble(ctx, scratch)
-		return epoch, nil, err
-	case manifest.BaseArchive:
-		f := distro.File{URL: b.lock.BaseImageLocation, SHA256: b.lock.BaseImageDigest.Encoded()}
-		if err := b.fetch.Fetch(ctx, "base image", []distro.File{f}); err != nil {
-			return 0, nil, remoteFailure(err)
-		}
-		return b.importBase(ctx, b.fetch.Path(f.SHA256), root)
-	default:
-		return b.importBase(ctx, b.path(), root)
-	}
-}
-
-func (b *build) openBase(path string) (images.Source, error) {
-	src, err := images.Open(path)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, failure.New(failure.Manifest, fmt.Errorf("there is no base image %s", path), "base.image is relative to the directory of "+b.req.File)
-	}
-	return src, failure.New(failure.Manifest, err, "")
-}
-
-// importBase unpacks a base that is an archive or an OCI layout, and refuses other bytes than the lock's.
-func (b *build) importBase(ctx context.Context, path, root string) (epoch int64, env []string, err error) {
-	src, err := b.openBase(path)
-	if err != nil {
-		return 0, nil, err
-	}
-	got, err := src.Unpack(ctx, root, b.lock.Arch)
-	if err != nil {
-		return 0, nil, failure.New(failure.Manifest, fmt.Errorf("base image %s: %w", b.lock.BaseImage, err), "")
-	}
-	if got.Digest != b.lock.BaseImageDigest {
-		return 0, nil, failure.New(failure.Lock, fmt.Errorf("base image %s is %s, and the lock says %s", b.lock.BaseImage, got.Digest, b.lock.BaseImageDigest),
-			"bring the locked file back, or karapace lock --update "+b.req.File)
-	}
-	return got.Newest, got.Env, nil
 }

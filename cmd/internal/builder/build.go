@@ -28,6 +28,7 @@ type build struct {
 	once     distro.Fetcher // see remote
 	lock     *manifest.Lock
 	earlier  *manifest.Lock // what an update starts from
+	tree     *baseTree      // of the base while it is no layer yet
 	base     layer
 	packages layer
 	timings  []wire.Timing
@@ -42,6 +43,8 @@ type layer struct {
 	Size  int64    // bytes of its tar
 	Epoch int64    // of a base: the newest time in what it was made of
 	Env   []string // of a base: the variables its image sets
+
+	InputSize int64 // of a base made in this build: bytes of the file it was unpacked from
 }
 
 func (w *worker) build(ctx context.Context, req *wire.Build) (*wire.BuildResult, error) {
@@ -52,6 +55,7 @@ func (w *worker) build(ctx context.Context, req *wire.Build) (*wire.BuildResult,
 	if err != nil {
 		return nil, err
 	}
+	defer b.dropTree() // when the base cannot be resolved
 	if len(req.Lock) == 0 {
 		if err := b.resolve(ctx); err != nil {
 			return nil, err

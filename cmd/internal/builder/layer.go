@@ -17,15 +17,16 @@ import (
 	"github.com/karapace/karapace/storage/layers"
 )
 
-// adopt makes a normalised tree a layer of the store by renaming it; parent is the layer below, if any.
-func (b *build) adopt(ctx context.Context, dir string, parent digest.Digest) (layer, error) {
+// adopt makes a normalised tree a layer of the store by renaming it; parent is the layer below, if any. early is a sync
+// begun before the tree was normalised: the disk writes most of it while the processor has other work to do. Its error
+// must be heard, since the kernel tells it once.
+func (b *build) adopt(ctx context.Context, dir string, parent digest.Digest, early <-chan error) (layer, error) {
 	if b.aside != nil {
 		return b.aside.keep(ctx, dir)
 	}
-	written := make(chan error, 1) // what the layer's record waits for, begun while the digest is computed
-	go func() { written <- syncFS(dir) }()
+	late := b.startSync(dir)
 	id, size, err := fstree.Digest(ctx, dir)
-	if err = errors.Join(err, <-written); err != nil {
+	if err = errors.Join(err, <-early, <-late); err != nil {
 		return layer{}, failure.New(failure.Store, err, "")
 	}
 	store, err := b.layers()

@@ -121,12 +121,13 @@ func (b *build) install(ctx context.Context, key digest.Digest) error {
 		if err := sb.unmount(); err != nil {
 			return err
 		}
+		early := b.startSync(upper)
 		if err := fstree.Normalise(ctx, upper, fstree.NormaliseOptions{
 			Epoch: b.lock.SourceDateEpoch, Lowers: []string{b.base.Dir}, Policy: policy(distro.VolatileLayer(m.Name()), b.volatile()), Fuse: sb.fuse,
 		}); err != nil {
 			return failure.New(failure.General, fmt.Errorf("capture packages: %w", err), "")
 		}
-		made, err := b.adopt(ctx, upper, b.base.ID)
+		made, err := b.adopt(ctx, upper, b.base.ID, early)
 		if err != nil {
 			return err
 		}

@@ -200,6 +200,17 @@ func (b *build) retire(old *storage.Record, scratch string) error {
 	return nil
 }
 
+// startSync is syncFS in the background. What is made aside need not survive anything.
+func (b *build) startSync(path string) <-chan error {
+	done := make(chan error, 1)
+	if b.aside != nil {
+		close(done)
+	} else {
+		go func() { done <- syncFS(path) }()
+	}
+	return done
+}
+
 // syncFS makes everything written so far to the file system of path survive a power cut.
 func syncFS(path string) error {
 	d, err := os.Open(path)
