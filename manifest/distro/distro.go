@@ -68,6 +68,8 @@ type Document struct {
 	Limit int64 // bytes; more is an error
 	// Signed says that the caller checks a signature over the content, so that it may come over plain http.
 	Signed bool
+	// Keep keeps the document, so that its server sends it again only when it has changed.
+	Keep bool
 }
 
 // Fetcher brings files from the network, or from the vault when they are there.

@@ -5,7 +5,9 @@
 //	sha256/HEX        a complete file, read-only
 //	partial/HEX       what has arrived of a file so far; locked (flock) by whoever adds to it
 //	partial/HEX.from  where that came from, so that a server can say whether it still has the same file
+//	partial/url-HEX   the same of a file whose digest is not known yet; HEX is the sha256 of its URL
 //	bad/HEX.N         a file that had other bytes when it was used
+//	documents/HEX     a document by the sha256 of its URL, for asking its server whether it has changed
 //
 // A file is visible under sha256 only after its size and digest were checked and it was made durable, by one rename. An
 // interrupted transfer goes on at the byte where it stopped, in the next process too. Files are verified again when they
@@ -20,6 +22,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"net/url"
 	"os"
 	"path/filepath"
 	"sync"
@@ -48,6 +51,9 @@ type Options struct {
 	Progress  Progress // nil: silent
 	Parallel  int      // simultaneous transfers; 0 is 6
 	UserAgent string
+
+	// Proxy tells which proxy a request goes through, nil for none; nil itself: none ever.
+	Proxy func(*http.Request) (*url.URL, error)
 
 	// Stall is how long a server may stay silent, or send next to nothing; 0 is 30 seconds.
 	Stall time.Duration
@@ -142,8 +148,8 @@ func (c *Client) Fetch(ctx context.Context, what string, files []distro.File) er
 		return err
 	}
 	if c.opts.Offline {
-		if far := remote(missing); len(far) > 0 {
-			return &MissingError{Files: far}
+		if err := c.Missing(missing); err != nil {
+			return err
 		}
 	}
 	var total int64
@@ -171,6 +177,19 @@ func (c *Client) Fetch(ctx context.Context, what string, files []distro.File) er
 		err = serr
 	}
 	return err
+}
+
+// Missing returns a *MissingError with those of the files that only the network has: what an offline client could not
+// fetch. It asks nobody.
+func (c *Client) Missing(files []distro.File) error {
+	missing, err := c.missing(files)
+	if err != nil {
+		return err
+	}
+	if far := remote(missing); len(far) > 0 {
+		return &MissingError{Files: far}
+	}
+	return nil
 }
 
 // missing returns the files that the vault lacks, each once, and takes out those that have the wrong size.

@@ -461,26 +461,6 @@ func TestCancel(t *testing.T) {
 	}
 }
 
-func TestProxyFromEnvironment(t *testing.T) {
-	if os.Getenv("FETCH_TEST_PROXY") == "" {
-		var asked atomic.Value
-		proxy := serve(t, func(w http.ResponseWriter, r *http.Request) { asked.Store(r.URL.String()); w.Write([]byte("ok")) })
-		cmd := exec.Command(os.Args[0], "-test.run=^TestProxyFromEnvironment$")
-		cmd.Env = append(os.Environ(), "FETCH_TEST_PROXY=1", "http_proxy="+proxy)
-		if out, err := cmd.CombinedOutput(); err != nil {
-			t.Fatalf("%v\n%s", err, out)
-		}
-		if asked.Load() != "http://mirror.invalid/x" {
-			t.Errorf("the proxy was asked for %v", asked.Load())
-		}
-		return
-	}
-	c := newClient(t, nil)
-	if b, err := c.Get(t.Context(), distro.Document{URL: "http://mirror.invalid/x", Limit: 10, Signed: true}); err != nil || string(b) != "ok" {
-		t.Fatalf("%q %v", b, err)
-	}
-}
-
 // TestUnknownSize: a base image is pinned by its digest alone.
 func TestUnknownSize(t *testing.T) {
 	b := content(40_000, 21)

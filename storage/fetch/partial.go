@@ -26,10 +26,10 @@ type partial struct {
 	from   string    // path of the note where the bytes came from
 }
 
-// openPartial opens and locks the partial file, waiting for another process that works on it. It returns nil when that
-// one brought the file.
-func (c *Client) openPartial(ctx context.Context, sha256Hex string) (*partial, error) {
-	name := filepath.Join(c.opts.Vault, "partial", sha256Hex)
+// openPartial opens and locks the partial file of a digest, or of a URL whose digest nobody knows, waiting for another
+// process that works on it. It returns nil when that one brought the file of the digest.
+func (c *Client) openPartial(ctx context.Context, key string) (*partial, error) {
+	name := filepath.Join(c.opts.Vault, "partial", key)
 	for {
 		f, err := os.OpenFile(name, os.O_RDWR|os.O_CREATE|unix.O_NOFOLLOW, 0o600)
 		if err != nil {
@@ -40,7 +40,7 @@ func (c *Client) openPartial(ctx context.Context, sha256Hex string) (*partial, e
 			return nil, fmt.Errorf("lock partial file: %w", err)
 		}
 		// Whoever finished it has renamed it: then the name is gone or another file, and the lock means nothing.
-		if _, err := os.Lstat(c.Path(sha256Hex)); err == nil {
+		if _, err := os.Lstat(c.Path(key)); err == nil {
 			if sameFile(f, name) {
 				os.Remove(name)
 				os.Remove(name + ".from")
@@ -164,7 +164,22 @@ func (p *partial) commit(path string) error {
 	return nil
 }
 
-func (p *partial) close() { p.file.Close() }
+// discard removes what has arrived. Whoever waits for the lock sees that the name is gone.
+func (p *partial) discard() error {
+	os.Remove(p.from)
+	if err := os.Remove(p.file.Name()); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return &localError{err}
+	}
+	return nil
+}
+
+// close gives the lock up. Of a transfer that brought nothing nothing is left.
+func (p *partial) close() {
+	if p.n == 0 && p.loaded && sameFile(p.file, p.file.Name()) {
+		p.discard()
+	}
+	p.file.Close()
+}
 
 // localError is a failure of this machine, a full disk for example: no server is asked again after it.
 type localError struct{ err error }

@@ -21,7 +21,7 @@ type verifiedKey struct{}
 func transport(opts Options) *http.Transport {
 	dialer := &net.Dialer{Timeout: opts.Stall, KeepAlive: 30 * time.Second}
 	return &http.Transport{
-		Proxy:                  http.ProxyFromEnvironment,
+		Proxy:                  opts.Proxy,
 		DialContext:            dialer.DialContext,
 		ForceAttemptHTTP2:      true,
 		MaxIdleConnsPerHost:    opts.Parallel,

@@ -217,8 +217,11 @@ func (c *Client) begin(p *partial, resp *http.Response, f distro.File) error {
 
 func newStatusError(resp *http.Response) error {
 	e := &statusError{code: resp.StatusCode}
-	if s, err := strconv.Atoi(resp.Header.Get("Retry-After")); err == nil && s > 0 {
+	wish := resp.Header.Get("Retry-After") // RFC 9110, section 10.2.3: seconds, or a date
+	if s, err := strconv.Atoi(wish); err == nil && s > 0 {
 		e.after = time.Duration(min(s, 3600)) * time.Second
+	} else if at, err := http.ParseTime(wish); err == nil {
+		e.after = max(0, time.Until(at))
 	}
 	return e
 }

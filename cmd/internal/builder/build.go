@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
 	"runtime"
 	"slices"
 	"time"
@@ -87,6 +88,7 @@ func (w *worker) newBuild(req *wire.Build) (*build, error) {
 	}
 	b.fetch, err = fetch.New(fetch.Options{
 		Vault: w.store.Path("vault"), Offline: req.Offline, AllowHTTP: b.config.InsecureHosts, Progress: w.tell, UserAgent: "karapace",
+		Proxy: http.ProxyFromEnvironment, // karapace passes the variables on, and no others
 	})
 	return b, failure.New(failure.Store, err, "")
 }

@@ -194,6 +194,7 @@ func (w *worker) oldFiles(_ context.Context, r *roots) ([]garbage, error) {
 	for _, dir := range []struct{ name, kind, reason string }{
 		{"sha256", "file", "no lock of an environment names it"},
 		{"partial", "download", "nobody waits for the rest of it"},
+		{"documents", "document", "it only spares its server sending it again"},
 		{"bad", "damaged", "its bytes were not those of its name"},
 	} {
 		entries, err := os.ReadDir(w.store.Path("vault", dir.name))
