@@ -38,7 +38,7 @@ type Base struct {
 	Env    []string      // variables the image sets
 }
 
-// Open tells what is at path by its content: a root file system archive, an OCI layout directory, or an archive of
+// Open tells what is at path by its content: a root file system archive or squashfs image, an OCI layout directory, or an archive of
 // either an OCI layout or what docker save writes. A missing path gives fs.ErrNotExist.
 func Open(path string) (Source, error) {
 	f, err := openRegularOrDir(path)
@@ -55,6 +55,9 @@ func Open(path string) (Source, error) {
 			return nil, fmt.Errorf("base image %s: the directory is no OCI layout: it has no oci-layout file; a tree of files must be packed first (tar -C %s -cf base.tar .)", path, path)
 		}
 		return &layout{path: path}, nil
+	}
+	if squashed, err := isSquashfs(f); err != nil || squashed {
+		return &squash{path: path}, err
 	}
 	files, err := indexTar(f)
 	if err != nil {
