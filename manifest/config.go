@@ -10,14 +10,15 @@ import (
 // is trusted; nothing in it changes what a lock builds.
 type Config struct {
 	Backend       string            // what runs environments here, in place of the lock's; empty is the lock's
-	ImageServer   string            // URL of the image server; empty is the built-in one
+	ImageServers  []string          // URLs, in the order they are asked; empty is the built-in one
+	ImageKeyring  string            // absolute path of the OpenPGP key ring that signs their indexes; empty: they need no signature
 	InsecureHosts []string          // HOST or HOST:PORT, lower case, sorted: plain http is allowed
 	Mirrors       map[string]string // package mirror URL by distribution: "debian", "ubuntu", ...
 	Keyrings      map[string]string // absolute path of an OpenPGP key ring by distribution
 }
 
 func configKeys() []string {
-	return []string{"backend", "image_server", "insecure_hosts", "mirrors", "keyrings"}
+	return []string{"backend", "image_servers", "image_server", "image_keyring", "insecure_hosts", "mirrors", "keyrings"}
 }
 
 // ParseConfig reads a configuration, as strictly as Parse does a manifest. An empty text is a valid one.
@@ -47,8 +48,9 @@ func readConfig(root table) *Config {
 		c.Backend = strings.ToLower(c.Backend)
 		root.refuse(n, "backend", checkBackend(c.Backend))
 	}
-	if c.ImageServer, n = root.text("image_server", `"https://images.example.org"`); n != nil {
-		root.refuse(n, "image_server", checkURL("image server", c.ImageServer, "https", "http"))
+	c.ImageServers = readImageServers(root)
+	if c.ImageKeyring, n = root.text("image_keyring", `"/usr/share/keyrings/images.gpg"`); n != nil {
+		root.refuse(n, "image_keyring", checkKeyring(c.ImageKeyring))
 	}
 	for _, n := range root.texts("insecure_hosts", `["mirror.example.org"]`) {
 		host := strings.ToLower(strings.TrimSpace(n.text))
@@ -64,6 +66,42 @@ func readConfig(root table) *Config {
 	})
 	c.Keyrings = byDistro(root.table("keyrings"), `"/usr/share/keyrings/debian-archive-keyring.gpg"`, checkKeyring)
 	return &c
+}
+
+// readImageServers reads the list, or the one server that image_server names.
+func readImageServers(root table) []string {
+	list := root.texts("image_servers", `["https://images.example.org"]`)
+	if one := root.value("image_server", kindString, "a string", `"https://images.example.org"`); one != nil {
+		if root.has("image_servers") {
+			root.refuse(one, "image_server", complain("put all of them into image_servers", "image_server and image_servers are both there"))
+		}
+		list = append(list, one)
+	}
+	var servers []string
+	for _, n := range list {
+		server := strings.TrimSpace(n.text)
+		root.refuse(n, "image_servers", checkImageServer(server))
+		servers = append(servers, server)
+	}
+	return servers
+}
+
+// CheckImageServer checks the URL of an image server, from wherever it came.
+func CheckImageServer(url string) error {
+	if c := checkImageServer(url); c != nil {
+		return &Error{Key: "image_servers", Msg: c.msg, Remedy: c.remedy}
+	}
+	return nil
+}
+
+func checkImageServer(s string) *complaint {
+	if c := checkURL("image server", s, "https", "http"); c != nil {
+		return c
+	}
+	if strings.ContainsAny(s, "?@") {
+		return complain("write https://HOST/PATH", "the image server %s has a query or a user name", quote(s))
+	}
+	return nil
 }
 
 func byDistro(t table, example string, check func(string) *complaint) map[string]string {

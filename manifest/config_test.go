@@ -11,7 +11,8 @@ import (
 func TestParseConfig(t *testing.T) {
 	got, err := manifest.ParseConfig("config.toml", []byte(`
 backend = "Crun"
-image_server = "https://Images.example.org/lxc"
+image_servers = ["https://Images.example.org/lxc", " http://127.0.0.1:8080 "]
+image_keyring = "/etc/keys/images.gpg"
 insecure_hosts = ["Mirror.lan", "10.0.0.5:8080", "mirror.lan"]
 
 [mirrors]
@@ -23,13 +24,18 @@ debian = "/etc/keys/debian.gpg"
 `))
 	want := &manifest.Config{
 		Backend:       "crun",
-		ImageServer:   "https://Images.example.org/lxc",
+		ImageServers:  []string{"https://Images.example.org/lxc", "http://127.0.0.1:8080"},
+		ImageKeyring:  "/etc/keys/images.gpg",
 		InsecureHosts: []string{"10.0.0.5:8080", "mirror.lan"},
 		Mirrors:       map[string]string{"debian": "https://mirror.example.org/Debian", "ubuntu": "file:///srv/ubuntu"},
 		Keyrings:      map[string]string{"debian": "/etc/keys/debian.gpg"},
 	}
 	if err != nil || !reflect.DeepEqual(got, want) {
 		t.Errorf("got %+v, %v", got, err)
+	}
+	one, err := manifest.ParseConfig("config.toml", []byte(`image_server = "https://images.example.org"`))
+	if err != nil || !reflect.DeepEqual(one.ImageServers, []string{"https://images.example.org"}) {
+		t.Errorf("a single server: %+v, %v", one, err)
 	}
 	if empty, err := manifest.ParseConfig("config.toml", nil); err != nil || empty.Backend != "" || len(empty.Mirrors) != 0 {
 		t.Errorf("an empty configuration: %+v, %v", empty, err)
@@ -38,18 +44,23 @@ debian = "/etc/keys/debian.gpg"
 
 func TestParseConfigRefuses(t *testing.T) {
 	for text, want := range map[string]string{
-		"bakend = \"crun\"":                         `config.toml:1:1: unknown key bakend`,
-		"debian = \"https://x.org\"":                "debian belongs below a line [mirrors] or [keyrings]",
-		"backend = \"docker\"":                      "no backend is called",
-		"image_server = \"file:///srv\"":            "does not begin with https:// or http://",
-		"insecure_hosts = [\"ok\", \"http://x\"]":   "config.toml:1:25: \"http://x\" is not a host",
-		"insecure_hosts = \"mirror.lan\"":           "insecure_hosts must be a list",
-		"[mirrors]\ndebain = \"https://x.org\"":     `did you mean "debian"?`,
-		"[mirrors]\ndebian = \"x.org\"":             "https://x.org",
-		"[keyrings]\ndebian = \"key.gpg\"":          "config.toml:2:10: the key ring \"key.gpg\" is not an absolute path",
-		"[keyrings]\ndebian = \"/etc/../key.gpg\"":  "absolute path",
-		"[keyrings]\ndebian = 1":                    "keyrings.debian must be a string",
-		"backend = \"crun\"\nbackend = \"youki\"\n": "defined twice",
+		"bakend = \"crun\"":                                `config.toml:1:1: unknown key bakend`,
+		"debian = \"https://x.org\"":                       "debian belongs below a line [mirrors] or [keyrings]",
+		"backend = \"docker\"":                             "no backend is called",
+		"image_server = \"file:///srv\"":                   "does not begin with https:// or http://",
+		"image_servers = [\"https://a@b/\"]":               "has a query or a user name",
+		"image_servers = [\"https://ok\", \"x\"]":          `config.toml:1:32: the image server "x" does not begin with https:// or http://`,
+		"image_servers = \"https://b\"":                    "image_servers must be a list",
+		"image_servers = []\nimage_server = \"https://b\"": "config.toml:2:16: image_server and image_servers are both there",
+		"image_keyring = \"images.gpg\"":                   "absolute path",
+		"insecure_hosts = [\"ok\", \"http://x\"]":          "config.toml:1:25: \"http://x\" is not a host",
+		"insecure_hosts = \"mirror.lan\"":                  "insecure_hosts must be a list",
+		"[mirrors]\ndebain = \"https://x.org\"":            `did you mean "debian"?`,
+		"[mirrors]\ndebian = \"x.org\"":                    "https://x.org",
+		"[keyrings]\ndebian = \"key.gpg\"":                 "config.toml:2:10: the key ring \"key.gpg\" is not an absolute path",
+		"[keyrings]\ndebian = \"/etc/../key.gpg\"":         "absolute path",
+		"[keyrings]\ndebian = 1":                           "keyrings.debian must be a string",
+		"backend = \"crun\"\nbackend = \"youki\"\n":        "defined twice",
 	} {
 		got, err := manifest.ParseConfig("config.toml", []byte(text))
 		if err == nil || !strings.Contains(err.Error(), want) {
