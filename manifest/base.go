@@ -31,7 +31,8 @@ type BaseRef struct {
 	Repository string
 	Tag        string // empty is "latest" where there is no digest either
 
-	// Digest pins the reference: of the archive file, of the image manifest (or index), or of a bootstrap's signed Release.
+	// Digest pins the reference: of the archive file, of the image manifest (or index), or of a bootstrap's packages. It
+	// is the lock's base_image_digest.
 	Digest digest.Digest
 }
 

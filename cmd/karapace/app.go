@@ -88,13 +88,14 @@ func (p *program) app() *cli.App {
 // commands is the list of all commands, in the order help shows them.
 func (p *program) commands() []*cli.Command {
 	all := []*cli.Command{
-		p.newCommand(), p.lockCommand(), p.buildCommand(), p.rebuildCommand(), p.verifyCommand(), p.quickCommand(),
+		p.newCommand(), p.lockCommand(), p.pinCommand(), p.buildCommand(), p.rebuildCommand(), p.verifyCommand(), p.quickCommand(),
 		p.enterCommand(), p.execCommand(), p.runCommand(), p.stopCommand(),
 		p.listCommand(), p.inspectCommand(), p.renameCommand(), p.destroyCommand(),
 		p.imagesCommand(), p.gcCommand(), p.backendsCommand(), p.doctorCommand(),
 	}
 	for _, c := range all {
 		c.HideHelpCommand = true
+		c.Before = p.takeImageServers
 		c.OnUsageError = func(_ *cli.Context, err error, _ bool) error { return usage(err) }
 	}
 	return all

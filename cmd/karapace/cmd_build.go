@@ -59,6 +59,7 @@ func buildFlags() []cli.Flag {
 		&cli.BoolFlag{Name: "locked", Usage: "a lock must exist, and is left as it is"},
 		&cli.BoolFlag{Name: "offline", Usage: "touch no network: everything from the vault"},
 		&cli.BoolFlag{Name: "require-pinned-image", Usage: "refuse a base image that can change"},
+		imageServerFlag(),
 		buildBackendFlag(),
 	}
 }

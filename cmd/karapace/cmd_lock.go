@@ -21,6 +21,7 @@ func (p *program) lockCommand() *cli.Command {
 			&cli.StringSliceFlag{Name: "volatile", Usage: "with --verify: leave `PATH` out, with all below it"},
 			&cli.BoolFlag{Name: "accept", Usage: "with --verify: leave out all that differs"},
 			&cli.BoolFlag{Name: "offline", Usage: "touch no network"},
+			imageServerFlag(),
 			buildBackendFlag(),
 		},
 		Action: p.working(p.lock),

@@ -135,6 +135,7 @@ func (p *program) quickCommand() *cli.Command {
 			&cli.BoolFlag{Name: "audio", Usage: "let sound in"},
 			&cli.StringFlag{Name: "name", Aliases: []string{"n"}, Usage: "name the environment"},
 			&cli.BoolFlag{Name: "offline", Usage: "touch no network"},
+			imageServerFlag(),
 			backendFlag(),
 		},
 		Action: func(c *cli.Context) error {

@@ -4,8 +4,6 @@ import (
 	"crypto/sha256"
 	"encoding/json"
 	"fmt"
-	"net/http"
-	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -48,14 +46,4 @@ func layout(ts *testscript.TestScript, neg bool, args []string) {
 	index := document(map[string]any{"schemaVersion": 2, "manifests": []any{descriptor("manifest.v1+json", m)}})
 	ts.Check(os.WriteFile(filepath.Join(dir, "index.json"), index, 0o644))
 	ts.Check(os.WriteFile(filepath.Join(dir, "oci-layout"), []byte(`{"imageLayoutVersion":"1.0.0"}`), 0o644))
-}
-
-// serve DIR serves a directory on loopback, as $SERVER, until the script ends.
-func serve(ts *testscript.TestScript, neg bool, args []string) {
-	if neg || len(args) != 1 {
-		ts.Fatalf("usage: serve DIR")
-	}
-	s := httptest.NewServer(http.FileServer(http.Dir(ts.MkAbs(args[0]))))
-	ts.Defer(s.Close)
-	ts.Setenv("SERVER", s.URL)
 }

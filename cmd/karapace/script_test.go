@@ -55,7 +55,9 @@ func programs() (dir string, done func(), err error) {
 
 // The command line does what testdata/script says, one file a behaviour.
 func TestScripts(t *testing.T) {
-	testscript.Run(t, params("script", "", "FORGED="+forgedArchive(t)))
+	p := params("script", "", "FORGED="+forgedArchive(t))
+	p.Cmds["sign"] = signer(aptrepotest.NewKey(t))
+	testscript.Run(t, p)
 }
 
 // What testdata/backend says holds for every backend.
@@ -88,7 +90,7 @@ func params(dir, backend string, vars ...string) testscript.Params {
 		RequireExplicitExec: true,
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"exits": exits, "tiny": tiny, "jsonfield": jsonField, "expand": expand, "hostile": hostile, "halve": halve,
-			"loadvault": loadVault, "savevault": saveVault, "flipvault": flipVault, "nohost": noHost, "layout": layout, "serve": serve, "damage": damage,
+			"loadvault": loadVault, "savevault": saveVault, "flipvault": flipVault, "nohost": noHost, "layout": layout, "serve": serve, "image": image, "damage": damage,
 			"fixture": fixture,
 		},
 		UpdateScripts: os.Getenv("UPDATE_SCRIPTS") != "",

@@ -20,18 +20,17 @@ func (b *build) resolveBase(ctx context.Context) error {
 	switch b.ref.Kind {
 	case manifest.BaseBootstrap:
 		return b.resolveBootstrap(ctx)
+	case manifest.BaseAlias:
+		return b.resolveAlias(ctx)
 	case manifest.BaseArchive:
-		f, err := b.fetch.Add(ctx, "base image", distro.Document{URL: b.ref.URL, Limit: archiveLimit})
-		if err != nil {
-			return remoteFailure(err)
-		}
-		b.lock.BaseImageLocation, b.lock.BaseImageDigest = b.ref.URL, digest.NewDigestFromEncoded(digest.SHA256, f.SHA256)
-		return b.checkPinned()
+		d, err := b.fetchArchive(ctx)
+		b.lock.BaseImageLocation, b.lock.BaseImageDigest = b.ref.URL, d
+		return err
 	case manifest.BasePath:
 		return b.resolvePath(ctx)
 	default:
-		return failure.New(failure.Manifest, fmt.Errorf("base.image %q: this version builds from bootstrap:, archives and OCI layout directories, not from %s",
-			b.manifest.Base.Image, map[manifest.BaseKind]string{manifest.BaseAlias: "image servers", manifest.BaseRegistry: "registries"}[b.ref.Kind]),
+		return failure.New(failure.Manifest, fmt.Errorf("base.image %q: this version does not build from registries",
+			b.manifest.Base.Image),
 			"for Debian: image = \"bootstrap:debian/bookworm\"")
 	}
 }
@@ -40,7 +39,8 @@ const archiveLimit = 16 << 30 // bytes
 
 func (b *build) checkPinned() error {
 	if b.ref.Digest != "" && b.ref.Digest != b.lock.BaseImageDigest {
-		return failure.New(failure.Remote, fmt.Errorf("base image %s is %s, and the manifest pins %s", b.lock.BaseImageLocation, b.lock.BaseImageDigest, b.ref.Digest), "")
+		return failure.New(failure.Remote, fmt.Errorf("base image %s is %s, and the manifest pins %s", b.lock.BaseImageLocation, b.lock.BaseImageDigest, b.ref.Digest),
+			"to accept what is there now, take the digest out of base.image and run karapace pin "+b.req.File)
 	}
 	return nil
 }

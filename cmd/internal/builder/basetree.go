@@ -85,7 +85,7 @@ func (b *build) fillTree(ctx context.Context) error {
 		var err error
 		b.tree.epoch, err = b.assemble(ctx, b.tree.scratch)
 		return err
-	case manifest.BaseArchive:
+	case manifest.BaseArchive, manifest.BaseAlias:
 		f := distro.File{URL: b.lock.BaseImageLocation, SHA256: b.lock.BaseImageDigest.Encoded()}
 		if err := b.fetch.Fetch(ctx, "base image", []distro.File{f}); err != nil {
 			return remoteFailure(err)

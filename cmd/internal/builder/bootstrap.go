@@ -32,8 +32,10 @@ func (b *build) resolveBootstrap(ctx context.Context) error {
 	if len(plan.Repositories) > 0 {
 		b.lock.BaseImageLocation = plan.Repositories[0].Location
 	}
-	b.lock.BaseImageDigest, err = packagesDigest(plan.Packages)
-	return err
+	if b.lock.BaseImageDigest, err = packagesDigest(plan.Packages); err != nil {
+		return err
+	}
+	return b.checkPinned()
 }
 
 // packagesDigest identifies a set of package files, in the order of the lock.

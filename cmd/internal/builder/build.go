@@ -57,6 +57,10 @@ func (w *worker) build(ctx context.Context, req *wire.Build) (*wire.BuildResult,
 		return nil, err
 	}
 	defer b.dropTree() // when the base cannot be resolved
+	if req.Pin {
+		pinned, err := b.pin(ctx)
+		return &wire.BuildResult{Pinned: pinned}, err
+	}
 	if len(req.Lock) == 0 {
 		if err := b.resolve(ctx); err != nil {
 			return nil, err
@@ -111,8 +115,14 @@ func (b *build) readManifest() (err error) {
 		return failure.New(failure.Backend, fmt.Errorf("%s asks for the architecture %s, and this machine is %s", b.req.File, arch, runtime.GOARCH),
 			"build it on such a machine")
 	}
-	b.ref, err = manifest.ParseBaseRef(image)
-	return failure.New(failure.Manifest, err, "")
+	if b.ref, err = manifest.ParseBaseRef(image); err != nil {
+		return failure.New(failure.Manifest, err, "")
+	}
+	if b.lock != nil && b.ref.Digest != "" && b.ref.Digest != b.lock.BaseImageDigest {
+		return failure.New(failure.Lock, fmt.Errorf("%s has a base with the digest %s, and %s pins %s", b.req.LockFile, b.lock.BaseImageDigest, b.req.File, b.ref.Digest),
+			"karapace lock --update "+b.req.File)
+	}
+	return nil
 }
 
 // resolve makes a lock of the manifest. The base is built for it: its own package manager makes the plan.
@@ -167,6 +177,9 @@ func (b *build) checkClock(now time.Time) error {
 // finish builds what the lock says and makes the environment.
 func (b *build) finish(ctx context.Context) (*wire.BuildResult, error) {
 	if err := b.checkClock(time.Now()); err != nil {
+		return nil, err
+	}
+	if err := b.checkOffline(); err != nil {
 		return nil, err
 	}
 	out, err := b.make(ctx)

@@ -96,7 +96,7 @@ func requirePinned(p *project) error {
 	if ref.Pinned() {
 		return nil
 	}
-	return failure.New(failure.Manifest, fmt.Errorf("%s: base.image %q is not pinned", p.File, p.Manifest.Base.Image), "name an image by digest")
+	return failure.New(failure.Manifest, fmt.Errorf("%s: base.image %q is not pinned", p.File, p.Manifest.Base.Image), "karapace pin "+p.File)
 }
 
 // unchanged returns the environment when there is nothing to do: manifest and lock are those it was built from, to the
@@ -196,6 +196,6 @@ func (e *Engine) configure(req *wire.Build) error {
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return failure.New(failure.General, fmt.Errorf("read configuration: %w", err), "")
 	}
-	req.Config, req.ConfigFile, req.AptDir, req.BackendDirs = config, e.ConfigFile, e.AptDir, e.BackendDirs
+	req.Config, req.ConfigFile, req.AptDir, req.BackendDirs, req.ImageServers = config, e.ConfigFile, e.AptDir, e.BackendDirs, e.ImageServers
 	return nil
 }

@@ -24,9 +24,10 @@ type Engine struct {
 	StoreProgram string // the karapace-store binary
 	User         User
 	Getenv       func(string) string
-	Cwd          string // absolute
-	ConfigFile   string // the user's configuration; need not exist
-	AptDir       string // the host's apt configuration
+	Cwd          string   // absolute
+	ConfigFile   string   // the user's configuration; need not exist
+	ImageServers []string // URLs; none: those of the configuration
+	AptDir       string   // the host's apt configuration
 	BackendDirs  []string
 	Overlay      string // what builds mount with: "kernel", "fuse", or empty for what works
 	Progress     Progress

@@ -37,23 +37,25 @@ type User struct {
 
 // Build resolves when there is no lock, fetches, installs, and makes the environment.
 type Build struct {
-	File        string         `json:"file"`               // the manifest's name in messages
-	Dir         string         `json:"dir"`                // the manifest's directory, absolute
-	Manifest    []byte         `json:"manifest,omitempty"` // empty: the lock says it all
-	Lock        []byte         `json:"lock,omitempty"`     // empty: resolve
-	LockFile    string         `json:"lock_file"`
-	Update      *Update        `json:"update,omitempty"` // resolve, but keep most of an earlier lock
-	Name        string         `json:"name,omitempty"`
-	LockOnly    bool           `json:"lock_only,omitempty"`
-	Offline     bool           `json:"offline,omitempty"`
-	Fresh       bool           `json:"fresh,omitempty"`    // make the layers anew, whatever the store has
-	Replaces    manifest.EnvID `json:"replaces,omitempty"` // gives up its name to the new one
-	Config      []byte         `json:"config,omitempty"`
-	ConfigFile  string         `json:"config_file,omitempty"`
-	Backend     string         `json:"backend"`      // what package managers run in
-	AptDir      string         `json:"apt_dir"`      // the host's apt configuration
-	BackendDirs []string       `json:"backend_dirs"` // where runtimes are looked for beside PATH
-	Twice       *Twice         `json:"twice,omitempty"`
+	File         string         `json:"file"`               // the manifest's name in messages
+	Dir          string         `json:"dir"`                // the manifest's directory, absolute
+	Manifest     []byte         `json:"manifest,omitempty"` // empty: the lock says it all
+	Lock         []byte         `json:"lock,omitempty"`     // empty: resolve
+	LockFile     string         `json:"lock_file"`
+	Update       *Update        `json:"update,omitempty"` // resolve, but keep most of an earlier lock
+	Name         string         `json:"name,omitempty"`
+	LockOnly     bool           `json:"lock_only,omitempty"`
+	Pin          bool           `json:"pin,omitempty"` // only find out what base.image means now
+	Offline      bool           `json:"offline,omitempty"`
+	Fresh        bool           `json:"fresh,omitempty"`    // make the layers anew, whatever the store has
+	Replaces     manifest.EnvID `json:"replaces,omitempty"` // gives up its name to the new one
+	Config       []byte         `json:"config,omitempty"`
+	ConfigFile   string         `json:"config_file,omitempty"`
+	ImageServers []string       `json:"image_servers,omitempty"` // in place of the configured ones
+	Backend      string         `json:"backend"`                 // what package managers run in
+	AptDir       string         `json:"apt_dir"`                 // the host's apt configuration
+	BackendDirs  []string       `json:"backend_dirs"`            // where runtimes are looked for beside PATH
+	Twice        *Twice         `json:"twice,omitempty"`
 }
 
 // Update asks for newer versions of some packages only.
@@ -134,6 +136,7 @@ type BuildResult struct {
 	Record  *storage.Record `json:"record,omitempty"`
 	Created bool            `json:"created"` // false: the environment was there
 	Timings []Timing        `json:"timings"`
+	Pinned  string          `json:"pinned,omitempty"` // base.image in its pinned form, the answer to Pin
 
 	Differences []Difference `json:"differences,omitempty"` // between two builds; there is no record then
 	Varied      []string     `json:"varied,omitempty"`      // what was different about the second build
