@@ -88,7 +88,7 @@ func (p *program) app() *cli.App {
 // commands is the list of all commands, in the order help shows them.
 func (p *program) commands() []*cli.Command {
 	all := []*cli.Command{
-		p.newCommand(), p.lockCommand(), p.pinCommand(), p.buildCommand(), p.rebuildCommand(), p.verifyCommand(), p.quickCommand(),
+		p.newCommand(), p.lockCommand(), p.pinCommand(), p.buildCommand(), p.rebuildCommand(), p.verifyCommand(), p.fetchCommand(), p.quickCommand(),
 		p.enterCommand(), p.execCommand(), p.runCommand(), p.stopCommand(),
 		p.listCommand(), p.inspectCommand(), p.renameCommand(), p.destroyCommand(),
 		p.imagesCommand(), p.gcCommand(), p.backendsCommand(), p.doctorCommand(),

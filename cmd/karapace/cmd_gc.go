@@ -8,6 +8,28 @@ import (
 	"github.com/karapace/karapace/cmd/internal/engine"
 )
 
+func (p *program) fetchCommand() *cli.Command {
+	return &cli.Command{
+		Name: "fetch", Usage: "bring all files that building needs, for later without a network", ArgsUsage: "[MANIFEST]",
+		Flags: []cli.Flag{&cli.BoolFlag{Name: "locked", Usage: "a lock must exist"}, imageServerFlag()},
+		Action: p.working(func(c *cli.Context) error {
+			file, err := p.optional(c, "MANIFEST")
+			if err != nil {
+				return err
+			}
+			res, err := p.engine.Fetch(p.ctx, engine.BuildOptions{Manifest: file, Locked: c.Bool("locked")})
+			if err != nil {
+				return err
+			}
+			if p.json {
+				return p.document(map[string]any{"lock": res.LockFile, "written": res.LockWritten, "files": res.Files, "bytes": res.Bytes})
+			}
+			p.say("%d files, %s; karapace build --offline builds from them", res.Files, size(res.Bytes))
+			return nil
+		}),
+	}
+}
+
 func (p *program) gcCommand() *cli.Command {
 	return &cli.Command{
 		Name: "gc", Usage: "remove layers, images and files that no environment needs",

@@ -69,6 +69,8 @@ func (w *worker) build(ctx context.Context, req *wire.Build) (*wire.BuildResult,
 	switch {
 	case req.Twice != nil:
 		return b.twice(ctx)
+	case req.FetchOnly:
+		return b.fetchAhead(ctx)
 	case req.LockOnly:
 		return &wire.BuildResult{Lock: b.lock.Encode(), Timings: b.timings}, nil
 	}

@@ -168,13 +168,49 @@ func (e *Engine) build(ctx context.Context, p *project, o BuildOptions, req wire
 		return nil, err
 	}
 	out := &BuildResult{Record: res.Record, Created: res.Created, LockFile: p.LockFile, Timings: res.Timings}
-	if !o.Locked && string(res.Lock) != string(p.LockText) {
-		if err := storage.WriteFile(p.LockFile, res.Lock, 0o644); err != nil {
-			return nil, failure.New(failure.Lock, fmt.Errorf("the environment is built, but its lock cannot be written: %w", err), "")
-		}
-		out.LockWritten = true
+	if out.LockWritten, err = e.keepLock(p, o, res.Lock); err != nil {
+		return nil, err
 	}
 	return out, nil
+}
+
+// FetchResult is what a lock needs and the vault has.
+type FetchResult struct {
+	LockFile    string
+	LockWritten bool
+	Files       int
+	Bytes       int64
+}
+
+// Fetch brings all files that building needs, so that it can be done without a network later; it makes the lock first
+// when there is none.
+func (e *Engine) Fetch(ctx context.Context, o BuildOptions) (*FetchResult, error) {
+	p, err := e.prepare(o)
+	if err != nil {
+		return nil, err
+	}
+	s, err := storage.Create(e.StoreRoot)
+	if err != nil {
+		return nil, storeFailure(err)
+	}
+	res, err := e.buildRequest(ctx, s, p, o, wire.Build{FetchOnly: true})
+	if err != nil {
+		return nil, err
+	}
+	out := &FetchResult{LockFile: p.LockFile, Files: res.Files, Bytes: res.Bytes}
+	out.LockWritten, err = e.keepLock(p, o, res.Lock)
+	return out, err
+}
+
+// keepLock writes a lock that is new or has gained its output.
+func (e *Engine) keepLock(p *project, o BuildOptions, lock []byte) (written bool, err error) {
+	if o.Locked || string(lock) == string(p.LockText) {
+		return false, nil
+	}
+	if err := storage.WriteFile(p.LockFile, lock, 0o644); err != nil {
+		return false, failure.New(failure.Lock, fmt.Errorf("the work is done, but its lock cannot be written: %w", err), "")
+	}
+	return true, nil
 }
 
 func (e *Engine) buildRequest(ctx context.Context, s *storage.Store, p *project, o BuildOptions, req wire.Build) (*wire.BuildResult, error) {

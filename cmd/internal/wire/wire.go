@@ -45,7 +45,8 @@ type Build struct {
 	Update       *Update        `json:"update,omitempty"` // resolve, but keep most of an earlier lock
 	Name         string         `json:"name,omitempty"`
 	LockOnly     bool           `json:"lock_only,omitempty"`
-	Pin          bool           `json:"pin,omitempty"` // only find out what base.image means now
+	FetchOnly    bool           `json:"fetch_only,omitempty"` // bring all files that the lock names, and keep them
+	Pin          bool           `json:"pin,omitempty"`        // only find out what base.image means now
 	Offline      bool           `json:"offline,omitempty"`
 	Fresh        bool           `json:"fresh,omitempty"`    // make the layers anew, whatever the store has
 	Replaces     manifest.EnvID `json:"replaces,omitempty"` // gives up its name to the new one
@@ -137,6 +138,9 @@ type BuildResult struct {
 	Created bool            `json:"created"` // false: the environment was there
 	Timings []Timing        `json:"timings"`
 	Pinned  string          `json:"pinned,omitempty"` // base.image in its pinned form, the answer to Pin
+
+	Files int   `json:"files,omitempty"` // of a fetch: all that the lock names
+	Bytes int64 `json:"bytes,omitempty"` // their sizes
 
 	Differences []Difference `json:"differences,omitempty"` // between two builds; there is no record then
 	Varied      []string     `json:"varied,omitempty"`      // what was different about the second build

@@ -1,0 +1,38 @@
+package builder
+
+import (
+	"context"
+	"errors"
+	"io/fs"
+	"os"
+
+	"github.com/karapace/karapace/cmd/internal/failure"
+	"github.com/karapace/karapace/cmd/internal/wire"
+	"github.com/karapace/karapace/storage"
+)
+
+// fetchAhead brings everything that building the lock needs into the vault. The lock is noted, so that its files are not
+// collected before it is built.
+func (b *build) fetchAhead(ctx context.Context) (*wire.BuildResult, error) {
+	if err := b.keepAhead(); err != nil {
+		return nil, failure.New(failure.Store, err, "")
+	}
+	all := append(b.baseFiles(), b.packageFiles(b.lock.Packages)...)
+	if err := b.timed("fetch files", func() error { return b.fetch.Fetch(ctx, "files", all) }); err != nil {
+		return nil, remoteFailure(err)
+	}
+	res := &wire.BuildResult{Lock: b.lock.Encode(), Timings: b.timings, Files: len(all)}
+	for _, f := range all {
+		if info, err := os.Stat(b.fetch.Path(f.SHA256)); err == nil {
+			res.Bytes += info.Size()
+		}
+	}
+	return res, nil
+}
+
+func (b *build) keepAhead() error {
+	if err := os.Mkdir(b.store.Path("fetched"), 0o755); err != nil && !errors.Is(err, fs.ErrExist) {
+		return err
+	}
+	return storage.WriteFile(b.store.Path("fetched", string(b.lock.ID())+".lock"), b.lock.Encode(), 0o644)
+}
