@@ -10,6 +10,7 @@ import (
 	"path"
 	"path/filepath"
 	"strings"
+	"testing"
 	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
@@ -115,3 +116,15 @@ func regularOver(tw *tar.Writer, name string, b []byte) error {
 
 // fixtureEpoch is the newest time in the fixtures.
 var fixtureEpoch = time.Unix(1704067200, 0)
+
+// What testdata/repository says holds for every package manager.
+func TestRepositoryScripts(t *testing.T) {
+	if !haveFixtures() {
+		t.Skip("hack/setup fixtures makes what this needs")
+	}
+	for manager, repository := range map[string]string{"apt": "apt", "dnf": "rpm", "zypper": "rpm", "pacman": "pacman"} {
+		t.Run(manager, func(t *testing.T) {
+			testscript.Run(t, params("repository", "", "MANAGER="+manager, "REPOSITORY="+repository))
+		})
+	}
+}

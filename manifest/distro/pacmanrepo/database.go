@@ -32,6 +32,9 @@ func ReadDatabase(r io.Reader, use func(*Package) error) error {
 	for {
 		h, err := tr.Next()
 		if err == io.EOF {
+			if _, err := io.Copy(io.Discard, plain); err != nil { // the checksum stands at the end of the compression
+				return fmt.Errorf("read database: %w", err)
+			}
 			return nil
 		}
 		if err != nil {
