@@ -16,6 +16,9 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+
+	"github.com/karapace/karapace/manifest"
+	"github.com/karapace/karapace/storage"
 )
 
 // reproduction builds one lock again and again.
@@ -107,7 +110,9 @@ func TestReproductionLarge(t *testing.T) {
 	r.large = true
 	vault := filepath.Join(r.dir, "first/fs/store/vault/sha256")
 	check(t, copyFiles(filepath.Join(cacheDir(), "vault"), vault))
+	before := r.onBase(t)
 	r.all(t, func(v variation) bool { return v.quick })
+	r.costs(t, before)
 	check(t, copyFiles(vault, filepath.Join(cacheDir(), "vault")))
 	lock, err := os.ReadFile(filepath.Join(r.dir, "first/project/karapace.lock"))
 	check(t, err)
@@ -116,6 +121,45 @@ func TestReproductionLarge(t *testing.T) {
 	t.Logf("%d packages", n)
 	if n < 200 {
 		t.Errorf("%d packages are not the size of real work", n)
+	}
+}
+
+// onBase builds an environment that is the base alone, and tells what the store takes then, but for the vault.
+func (r *reproduction) onBase(t *testing.T) int64 {
+	dir := filepath.Join(r.dir, "first")
+	text, err := os.ReadFile(filepath.Join(dir, "project/karapace.toml"))
+	check(t, err)
+	alone, _, _ := strings.Cut(string(text), "[system]")
+	check(t, os.WriteFile(filepath.Join(dir, "project/alone.toml"), []byte(alone), 0o644))
+	r.run(t, variation{}, dir, []string{filepath.Join(r.bin, "karapace"), "--store", filepath.Join(dir, "fs/store"), "build", "alone.toml"})
+	return r.disk(t, "--exclude=./vault", ".")
+}
+
+// disk is what du says of files of the first store, in bytes.
+func (r *reproduction) disk(t *testing.T, args ...string) (n int64) {
+	cmd := exec.Command("du", append([]string{"--summarize", "--block-size=1"}, args...)...)
+	cmd.Dir = filepath.Join(r.dir, "first/fs/store")
+	out, err := cmd.Output()
+	check(t, err)
+	_, err = fmt.Sscan(string(out), &n)
+	check(t, err)
+	return n
+}
+
+// costs wants a second environment on a base to take the disk space of its own packages.
+func (r *reproduction) costs(t *testing.T, before int64) {
+	if os.Getuid() != 0 {
+		return // what belongs to subordinate ids is not all readable
+	}
+	s, err := storage.Open(filepath.Join(r.dir, "first/fs/store"))
+	check(t, err)
+	rec, err := s.Record(manifest.EnvID(r.want.EnvID))
+	check(t, err)
+	own := r.disk(t, "./"+filepath.Join(rec.Lower[0], "."))
+	more := r.disk(t, "--exclude=./vault", ".") - before
+	t.Logf("its packages take %d MB, the store grew by %d MB", own/1e6, more/1e6)
+	if more > own+own/100 {
+		t.Errorf("a second environment on a base costs %d bytes, and its packages %d", more, own)
 	}
 }
 
@@ -139,8 +183,8 @@ func newReproduction(t *testing.T, image string, packages ...string) *reproducti
 		check(t, os.Chmod(filepath.Join(r.bin, name), 0o755))
 	}
 	project := r.project(t, filepath.Join(dir, "first"))
-	manifest := fmt.Sprintf("manifest_version = 1\n[base]\nimage = %q\n[system]\npackages = [\"%s\"]\n", image, strings.Join(packages, `", "`))
-	check(t, os.WriteFile(filepath.Join(project, "karapace.toml"), []byte(manifest), 0o644))
+	text := fmt.Sprintf("manifest_version = 1\n[base]\nimage = %q\n[system]\npackages = [\"%s\"]\n", image, strings.Join(packages, `", "`))
+	check(t, os.WriteFile(filepath.Join(project, "karapace.toml"), []byte(text), 0o644))
 	return r
 }
 

@@ -34,7 +34,7 @@ var captureRows = []row{{What: capturing, Against: summing, AtMost: 1.5}}
 
 const (
 	bigManifest = "manifest_version = 1\n[base]\nimage = \"bootstrap:debian/bookworm\"\n"
-	bigPackages = "[system]\npackages = [\"build-essential\", \"dbus\", \"fontconfig\", \"git\", \"openssh-server\", \"python3\", \"vim\"]\n"
+	bigPackages = "[system]\npackages = [\"build-essential\", \"dbus\", \"fontconfig\", \"git\", \"openssh-server\", \"python3\", \"rsync\", \"tmux\", \"vim\"]\n"
 )
 
 // locked is one package of a lock.
