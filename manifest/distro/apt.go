@@ -199,7 +199,7 @@ func OwnArchive(s aptrepo.Source, codename string) bool {
 	return base == codename || slices.Contains([]string{"sid", "unstable", "testing", "stable", "oldstable", "oldoldstable"}, base)
 }
 
-type osReleaseFields struct{ id, codename string }
+type osReleaseFields struct{ id, codename, version string }
 
 // osRelease reads os-release(5) as far as it is needed here.
 func osRelease(t aptrepo.Tree) (osReleaseFields, error) {
@@ -219,6 +219,8 @@ func osRelease(t aptrepo.Tree) (osReleaseFields, error) {
 			out.id = value
 		case "VERSION_CODENAME":
 			out.codename = value
+		case "VERSION_ID":
+			out.version = value
 		}
 	}
 	return out, nil

@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"golang.org/x/sync/errgroup"
@@ -236,7 +237,8 @@ func fileFieldsOut(control []byte) ([]byte, error) {
 func refreshFonts(ctx context.Context, sb Sandbox, pkgs []manifest.Package) error {
 	fonts := false
 	for _, p := range pkgs {
-		fonts = fonts || p.Name == "fontconfig" || strings.HasPrefix(p.Name, "fonts-") || strings.HasPrefix(p.Name, "ttf-") || strings.HasPrefix(p.Name, "xfonts-")
+		fonts = fonts || p.Name == "fontconfig" || strings.HasSuffix(p.Name, "-fonts") || slices.ContainsFunc([]string{"fonts-", "ttf-", "otf-", "xfonts-"},
+			func(prefix string) bool { return strings.HasPrefix(p.Name, prefix) })
 	}
 	if f, err := sb.Open("/usr/bin/fc-cache"); err != nil || !fonts {
 		return nil

@@ -78,6 +78,9 @@ type Fetcher interface {
 	Get(ctx context.Context, doc Document) ([]byte, error)
 	// Fetch brings all files into the vault, in parallel, verified. what names them in the progress display ("packages").
 	Fetch(ctx context.Context, what string, files []File) error
+	// Add brings a document into the vault whose sha256 nobody knows, and says what it is. The caller checks it by another
+	// digest.
+	Add(ctx context.Context, what string, doc Document) (File, error)
 	// Open reads a file of the vault and verifies it on the way: instead of io.EOF the last Read gives an error that
 	// wraps ErrCorrupt when the bytes are not those of the digest. The file is out of the vault then, so that Fetch
 	// brings it again. A file that the vault does not have gives fs.ErrNotExist.
@@ -104,6 +107,13 @@ type Request struct {
 type Plan struct {
 	Packages     []manifest.Package // by name, then architecture
 	Repositories []manifest.Repository
+}
+
+// Owner is a Manager that can say which packages own paths of an installed base.
+type Owner interface {
+	// Owners gives the package's name by path. Paths are absolute, inside the root. A path that nobody owns gets the owner
+	// of its nearest owned directory above if that is exactly one package; one that has none is not in the result.
+	Owners(ctx context.Context, sb Sandbox, paths []string) (map[string]string, error)
 }
 
 // Manager is one package manager.

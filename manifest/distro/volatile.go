@@ -104,17 +104,20 @@ func aptVolatile() Volatile {
 	}}
 }
 
+// rpmVolatile keeps the files beside the database, empty: who may not write there cannot read it without them.
 func rpmVolatile() Volatile {
-	return Volatile{Drop: []string{
-		"usr/lib/sysimage/rpm/.rpm.lock", "usr/lib/sysimage/rpm/rpmdb.sqlite-shm", "usr/lib/sysimage/rpm/rpmdb.sqlite-wal",
-		"var/lib/rpm/.rpm.lock", "var/lib/rpm/rpmdb.sqlite-shm", "var/lib/rpm/rpmdb.sqlite-wal",
-	}}
+	var v Volatile
+	for _, dir := range []string{"usr/lib/sysimage/rpm/", "var/lib/rpm/"} {
+		v.Drop = append(v.Drop, dir+".rpm.lock", dir+".keyring.lock")
+		v.Rewrites = append(v.Rewrites, Rewrite{dir + "rpmdb.sqlite-shm", emptied})
+	}
+	return v
 }
 
 func dnfVolatile() Volatile {
 	return Volatile{Drop: []string{
 		"var/cache/dnf/*", "var/cache/libdnf5/*", "var/log/dnf*", "var/log/hawkey*",
-		"var/lib/dnf/history.sqlite*", "var/lib/dnf/repos/*/countme",
+		"var/lib/dnf/history.sqlite*", "var/lib/dnf/repos/*/countme", "var/lib/dnf/*.lock",
 		"usr/lib/sysimage/libdnf5/transaction_history.sqlite*",
 	}}
 }

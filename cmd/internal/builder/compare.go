@@ -37,11 +37,6 @@ func (b *build) differences(ctx context.Context, was, is [2]layer) ([]wire.Diffe
 	return all, b.addOwners(ctx, is, all)
 }
 
-// owner is a package manager that knows whose a path is.
-type owner interface {
-	Owners(ctx context.Context, sb distro.Sandbox, paths []string) (map[string]string, error)
-}
-
 // addOwners names the packages that the paths belong to, as far as the system made of the layers knows.
 func (b *build) addOwners(ctx context.Context, is [2]layer, all []wire.Difference) error {
 	if len(all) == 0 {
@@ -57,7 +52,7 @@ func (b *build) addOwners(ctx context.Context, is [2]layer, all []wire.Differenc
 			names = append(names, d.Path)
 		}
 		for _, m := range managers() {
-			knows, ok := m.(owner)
+			knows, ok := m.(distro.Owner)
 			if !ok || !m.Detect(sb) {
 				continue
 			}

@@ -20,7 +20,9 @@ import (
 )
 
 // managers are the package managers there are; the base decides which one is meant.
-func managers() []distro.Manager { return []distro.Manager{distro.Apt{}, distro.Pacman{}} }
+func managers() []distro.Manager {
+	return []distro.Manager{distro.Apt{}, distro.Dnf{}, distro.Zypper{}, distro.Pacman{}}
+}
 
 // manager finds the base's own.
 func (b *build) manager(sb distro.Sandbox) (distro.Manager, error) {
