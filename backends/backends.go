@@ -51,6 +51,8 @@ type Container struct {
 	State  string // absolute; lock, sessions and the runtime's state
 	Spec   *rspec.Spec
 	Rootfs Rootfs
+	// OwnSignals keeps the signals of this process from being passed on to the command: only its context ends it.
+	OwnSignals bool
 	// Mapping is the user namespace's; nil stays in the caller's user namespace, as real root or inside one.
 	Mapping *userns.Mapping
 }

@@ -25,14 +25,24 @@ import (
 // Adopt returns without an error the layer survives a power cut. A layer that exists is returned as it is, also when
 // another process makes it meanwhile.
 func (s *Store) Adopt(ctx context.Context, dir string, parent, diffID digest.Digest, size int64) (Layer, error) {
-	l, err := s.adopt(ctx, dir, parent, diffID, size)
+	return s.take(ctx, dir, parent, diffID, size, false)
+}
+
+// Mend is Adopt for a tree whose layer may be damaged: one that exists is read, and replaced if its bytes are not those
+// of its name.
+func (s *Store) Mend(ctx context.Context, dir string, parent, diffID digest.Digest, size int64) (Layer, error) {
+	return s.take(ctx, dir, parent, diffID, size, true)
+}
+
+func (s *Store) take(ctx context.Context, dir string, parent, diffID digest.Digest, size int64, doubt bool) (Layer, error) {
+	l, err := s.adopt(ctx, dir, parent, diffID, size, doubt)
 	if err != nil {
 		err = fmt.Errorf("store layer %s: %w", diffID, err)
 	}
 	return l, errors.Join(err, fstree.RemoveAll(dir))
 }
 
-func (s *Store) adopt(ctx context.Context, dir string, parent, diffID digest.Digest, size int64) (Layer, error) {
+func (s *Store) adopt(ctx context.Context, dir string, parent, diffID digest.Digest, size int64, doubt bool) (Layer, error) {
 	if err := diffID.Validate(); err != nil {
 		return Layer{}, err
 	}
@@ -41,7 +51,7 @@ func (s *Store) adopt(ctx context.Context, dir string, parent, diffID digest.Dig
 		return Layer{}, err
 	}
 	defer lock.Unlock()
-	if l, ok := s.Lookup(diffID); ok {
+	if l, ok := s.Lookup(diffID); ok && (!doubt || s.Verify(ctx, l) == nil) {
 		return l, nil
 	}
 	c, err := s.open()

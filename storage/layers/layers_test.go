@@ -215,6 +215,43 @@ func TestVerifyFindsDamage(t *testing.T) {
 	})
 }
 
+// What is made again replaces a damaged layer, whatever lies on it; a whole one stays where it is.
+func TestMend(t *testing.T) {
+	nstest.Both(t, func(t *testing.T) {
+		s := newStore(t)
+		base := adopt(t, s, "base", "")
+		top := adopt(t, s, "top", base.DiffID)
+		_, err := s.Image(context.Background(), []digest.Digest{base.DiffID, top.DiffID}, testConfig())
+		check(t, err)
+		mend := func(content string, parent digest.Digest) Layer {
+			dir, diffID, size := tree(t, s, content)
+			l, err := s.Mend(context.Background(), dir, parent, diffID, size)
+			check(t, err)
+			check(t, s.Verify(context.Background(), l))
+			return l
+		}
+		if l := mend("base", ""); l != base {
+			t.Errorf("a whole layer was replaced by %+v", l)
+		}
+		for _, l := range []Layer{base, top} {
+			check(t, os.Chmod(l.Dir+"/d", 0o700))
+			check(t, os.WriteFile(l.Dir+"/d/file", []byte("other"), 0o644))
+			if s.Verify(context.Background(), l) == nil {
+				t.Fatal("the damage is not found")
+			}
+		}
+		mountsLikeOverlay(t, mend("top", base.DiffID), mend("base", ""))
+		again := reopen(t, s.root)
+		for _, l := range []Layer{base, top} {
+			now, ok := again.Lookup(l.DiffID)
+			if !ok {
+				t.Fatalf("layer %s is lost", l.DiffID)
+			}
+			check(t, again.Verify(context.Background(), now))
+		}
+	})
+}
+
 func testConfig() ispec.Image {
 	created := time.Unix(1000, 0).UTC()
 	return ispec.Image{Created: &created, Platform: ispec.Platform{Architecture: "amd64", OS: "linux"},

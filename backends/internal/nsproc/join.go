@@ -24,6 +24,7 @@ type Session struct {
 	Stdio       [3]int            // descriptors of the caller's; ignored with Process.Terminal
 	Size        *unix.Winsize     // of the terminal; nil is Process.ConsoleSize
 	Groups      []string          // directories of the control groups to enter
+	ownSignals  bool              // signals are not passed on
 }
 
 // Started is a session's command that runs.

@@ -60,7 +60,7 @@ func (p *Plan) run(ctx context.Context, backend string, io backends.Stdio, start
 	}
 	s := &Session{
 		Pidfd: lock.Pidfd, UserNS: p.Mapping != nil, Flags: p.Flags, Process: p.Spec.Process, Filter: p.Filter, FilterFlags: p.FilterFlags,
-		Groups: lock.Groups,
+		Groups: lock.Groups, ownSignals: p.OwnSignals,
 	}
 	exit, err := s.run(ctx, io)
 	if (errors.Is(err, unix.ESRCH) || errors.Is(err, unix.ENOMEM)) && envlock.Dead(lock.Pidfd) {
@@ -97,7 +97,10 @@ func (s *Session) run(ctx context.Context, io backends.Stdio) (backends.Exit, er
 	if s.Process.Terminal {
 		s.Size = tty.Size(io.In, io.Out)
 	}
-	signals := takeSignals(s.Process.Terminal)
+	var signals *forward.Signals
+	if !s.ownSignals {
+		signals = takeSignals(s.Process.Terminal)
+	}
 	started, err := s.Start()
 	if err != nil {
 		signals.Stop()

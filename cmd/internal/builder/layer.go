@@ -33,7 +33,11 @@ func (b *build) adopt(ctx context.Context, dir string, parent digest.Digest, ear
 	if err != nil {
 		return layer{}, err
 	}
-	l, err := store.Adopt(ctx, dir, parent, id, size)
+	take := store.Adopt
+	if b.req.Fresh { // a rebuild mends
+		take = store.Mend
+	}
+	l, err := take(ctx, dir, parent, id, size)
 	if err != nil {
 		return layer{}, failure.New(failure.Store, err, "")
 	}

@@ -15,7 +15,13 @@ import (
 
 // circumstances are what a second build is made under, to find out what a package's scripts let reach their files.
 type circumstances struct {
-	clock string // a library of the host's that moves the clock of the programs it is loaded into; empty for none
+	clock *clock // nil: the clock is right
+}
+
+// clock is a library of the host's that moves the clock of the programs it is loaded into.
+type clock struct {
+	library string
+	env     []string
 }
 
 const (
@@ -23,34 +29,36 @@ const (
 	clockShift = 400 * 24 * time.Hour
 )
 
-// moveClock has programs of the base see a clock that is more than a year ahead, with libfaketime of this host. It
-// reports whether there is one.
+// moveClock has programs of the base see a clock that is more than a year ahead, if this host has a library for that:
+// datefudge, or libfaketime, under which programs that are run for other users than root fail.
 func (c *circumstances) moveClock() bool {
-	for _, pattern := range []string{"/usr/lib/*/faketime/libfaketime.so.1", "/usr/lib64/faketime/libfaketime.so.1", "/usr/lib/faketime/libfaketime.so.1"} {
-		if found, err := filepath.Glob(pattern); err == nil && len(found) > 0 {
-			c.clock = found[0]
-			return true
+	seconds := strconv.Itoa(int(clockShift / time.Second))
+	for _, l := range []clock{
+		{"datefudge/datefudge.so", []string{"DATEFUDGE=-" + seconds}},
+		{"faketime/libfaketime.so.1", []string{"FAKETIME=+" + seconds, "FAKETIME_DONT_FAKE_MONOTONIC=1", "NO_FAKE_STAT=1"}},
+	} {
+		for _, dir := range []string{"/usr/lib/*/", "/usr/lib64/", "/usr/lib/"} {
+			if found, err := filepath.Glob(dir + l.library); err == nil && len(found) > 0 {
+				c.clock = &clock{found[0], l.env}
+				return true
+			}
 		}
 	}
 	return false
 }
 
 func (c circumstances) binds() []distro.Bind {
-	if c.clock == "" {
+	if c.clock == nil {
 		return nil
 	}
-	return []distro.Bind{{Source: filepath.Dir(c.clock), Target: clockDir}}
+	return []distro.Bind{{Source: filepath.Dir(c.clock.library), Target: clockDir}}
 }
 
 func (c circumstances) env() []string {
-	if c.clock == "" {
+	if c.clock == nil {
 		return nil
 	}
-	return []string{
-		"LD_PRELOAD=" + clockDir + "/" + filepath.Base(c.clock),
-		"FAKETIME=+" + strconv.Itoa(int(clockShift/time.Second)), "FAKETIME_DONT_FAKE_MONOTONIC=1", "NO_FAKE_STAT=1",
-		"MAN_DISABLE_SECCOMP=1", // else mandb, which refuses itself what the library does, makes no index
-	}
+	return append([]string{"LD_PRELOAD=" + clockDir + "/" + filepath.Base(c.clock.library)}, c.clock.env...)
 }
 
 // clockMoves finds out whether the base's programs see the other clock: one of another C library does not.

@@ -124,6 +124,7 @@ func bind(source, target string, more ...string) rspec.Mount {
 func (s *sandbox) container(spec *rspec.Spec) *backends.Container {
 	return &backends.Container{
 		ID: filepath.Base(s.dir), Bundle: filepath.Join(s.dir, "bundle"), State: filepath.Join(s.dir, "state"), Spec: spec, Rootfs: backends.Rootfs{Dir: s.root},
+		OwnSignals: true,
 	}
 }
 

@@ -7,8 +7,6 @@ import (
 	"slices"
 	"strings"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/karapace/karapace/cmd/internal/failure"
 	"github.com/karapace/karapace/cmd/internal/wire"
 	"github.com/karapace/karapace/manifest"
@@ -110,12 +108,11 @@ func (b *build) size() int64 {
 
 // otherwise makes the layers under other circumstances, and tells which.
 func (b *build) otherwise(ctx context.Context, size int64) (varied []string, err error) {
-	varied = []string{"time", "path", "umask", "number of processors"}
+	varied = []string{"time", "path", "number of processors"}
 	if memoryFor(size) && b.aside.inMemory(size) {
 		varied = append(varied, "order of directories")
 	}
 	clock := b.aside.odd.moveClock()
-	defer unix.Umask(unix.Umask(0o077))
 	defer oneProcessor()()
 	b.tell.Step("build it again, under other circumstances")
 	if _, err := b.make(ctx); err != nil {
