@@ -122,9 +122,12 @@ func TestRepositoryScripts(t *testing.T) {
 	if !haveFixtures() {
 		t.Skip("hack/setup fixtures makes what this needs")
 	}
-	for manager, repository := range map[string]string{"apt": "apt", "dnf": "rpm", "zypper": "rpm", "pacman": "pacman"} {
-		t.Run(manager, func(t *testing.T) {
-			testscript.Run(t, params("repository", "", "MANAGER="+manager, "REPOSITORY="+repository))
+	for _, m := range []struct{ manager, repository, alias, image string }{
+		{"apt", "apt", "debian", "debian/bookworm"}, {"dnf", "rpm", "fedora", "fedora/43"},
+		{"zypper", "rpm", "opensuse/tumbleweed", "opensuse/tumbleweed"}, {"pacman", "pacman", "archlinux", "archlinux/current"},
+	} {
+		t.Run(m.manager, func(t *testing.T) {
+			testscript.Run(t, params("repository", "", "MANAGER="+m.manager, "REPOSITORY="+m.repository, "ALIAS="+m.alias, "IMAGE="+m.image))
 		})
 	}
 }
