@@ -150,6 +150,10 @@ func (c *container) becomeRuntime(p *rawproc.Program, exe int, mask *uint64) {
 	p.Call("open log", unix.SYS_OPENAT, rawproc.Int(unix.AT_FDCWD), rawproc.Str(c.log()), rawproc.Int(unix.O_WRONLY|unix.O_APPEND|unix.O_CLOEXEC), rawproc.Int(0)).Into(log)
 	p.RedirectRegs(null, null, log)
 	p.CloseRange(initFD+1, ^uint32(0))
+	if c.name == "youki" { // which misses the end of a container that comes before it has begun to wait for it
+		early := *mask | 1<<(unix.SIGCHLD-1)
+		mask = &early
+	}
 	p.Unblock(mask)
 	p.Call("start "+c.path, unix.SYS_EXECVE, rawproc.Str(c.path), rawproc.Strs(c.args()), rawproc.Strs([]string{
 		"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "XDG_RUNTIME_DIR=" + filepath.Join(c.plan.State, stateName),

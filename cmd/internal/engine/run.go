@@ -29,6 +29,9 @@ func (e *Engine) Run(ctx context.Context, target string, b BuildOptions, o Sessi
 		return backends.Exit{}, storeFailure(err)
 	}
 	exit, err := e.ephemeral(ctx, s, r, o, scratch.Dir)
+	if goneErr := e.gone(context.WithoutCancel(ctx), filepath.Join(scratch.Dir, "state")); err == nil {
+		err = goneErr // a runtime may still be tidying up what is removed next
+	}
 	scratch.Release()
 	if sweepErr := e.Sweep(context.WithoutCancel(ctx)); err == nil && sweepErr != nil {
 		return exit, sweepErr
