@@ -234,6 +234,9 @@ func shorten(d string) string {
 	if algo, hex, ok := strings.Cut(d, ":"); ok && len(hex) > 12 {
 		return algo + ":" + hex[:12]
 	}
+	if len(d) == 64 {
+		return d[:12]
+	}
 	return d
 }
 

@@ -40,7 +40,7 @@ func (p *program) pin(c *cli.Context) error {
 			"manifest": res.File, "base_image": res.BaseImage, "changed": res.Changed, "lock": res.LockFile, "lock_written": res.LockWritten, "lock_stale": res.LockStale,
 		})
 	}
-	state := "is pinned to"
+	state := "pinned already, to"
 	if res.Changed {
 		state = "pinned to"
 	}
