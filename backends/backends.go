@@ -55,6 +55,9 @@ type Container struct {
 	OwnSignals bool
 	// Mapping is the user namespace's; nil stays in the caller's user namespace, as real root or inside one.
 	Mapping *userns.Mapping
+	// Starting, unless nil, is called by a session that is about to start the container, when no other session can any
+	// more. Its error keeps the container from being started and comes back from Run, wrapped.
+	Starting func() error `json:"-"`
 }
 
 // Rootfs is the root file system: an overlay of Lower, Upper and Work, or the directory Dir.

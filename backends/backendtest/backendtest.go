@@ -119,6 +119,7 @@ func cases() []testCase {
 		{"hostile roots", true, testHostile},
 		{"second session", false, testSecondSession},
 		{"order of endings", true, testEndings},
+		{"start refused", false, testStartRefused},
 		{"parallel starts", false, testParallel},
 		{"stop", false, testStop},
 		{"kill and delete", false, testKillAndDelete},

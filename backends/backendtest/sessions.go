@@ -70,6 +70,32 @@ func testSecondSession(t *testing.T, s *suite) {
 	b.gone()
 }
 
+// Whoever wants the container may keep it from being started, at a time when nobody else can start it, but is not asked
+// about joining it.
+func testStartRefused(t *testing.T, s *suite) {
+	b := s.newBox(t)
+	refusal, asked := errors.New("not now"), 0
+	c := b.with("exit", "0")
+	c.Starting = func() error {
+		asked++
+		return refusal
+	}
+	if r := b.runContainer(c); !errors.Is(r.err, refusal) || asked != 1 {
+		t.Errorf("error %v, asked %d times", r.err, asked)
+	}
+	if b.status().Running {
+		t.Error("it runs")
+	}
+	first := b.start("tell", b.c.ID)
+	first.want(b.c.ID)
+	if r := b.runContainer(c); r.err != nil || asked != 1 {
+		t.Errorf("beside another session: error %v, asked %d times", r.err, asked)
+	}
+	first.stdin.Close()
+	first.wait()
+	b.gone()
+}
+
 // The container ends with its last session, and takes along what the sessions have left in it.
 func testEndings(t *testing.T, s *suite) {
 	b := s.newBox(t)

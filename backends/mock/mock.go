@@ -56,6 +56,9 @@ func run(ctx context.Context, c *backends.Container, io backends.Stdio) (backend
 	}
 	defer lock.Close()
 	if lock.Starting {
+		if err := nsproc.MayStart(c); err != nil {
+			return backends.Exit{}, err
+		}
 		if err := lock.HoldMyself(Name); err != nil {
 			return backends.Exit{}, err
 		}

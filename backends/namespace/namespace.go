@@ -58,3 +58,9 @@ func (*Runtime) Kill(_ context.Context, c *backends.Container, sig unix.Signal) 
 func (*Runtime) Delete(ctx context.Context, c *backends.Container) error {
 	return backends.Forget(ctx, c.State)
 }
+
+// Mountable returns an error when the kernel would refuse the layers of a root file system because they are too many.
+func Mountable(fs backends.Rootfs) error {
+	_, err := nsproc.NewRoot(&fs, (&nsproc.Plan{Container: &backends.Container{}}).Initial())
+	return err
+}

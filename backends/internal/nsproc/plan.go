@@ -68,6 +68,14 @@ func validID(id string) bool {
 // Initial says whether the container is in the initial user namespace, where root is really root.
 func (p *Plan) Initial() bool { return p.Mapping == nil && initialUserNS() }
 
+// MayStart asks whoever wants the container whether it may be started now.
+func MayStart(c *backends.Container) error {
+	if c.Starting == nil {
+		return nil
+	}
+	return c.Starting()
+}
+
 // refuse lists what the specification knows and no backend does here.
 func refuse(s *rspec.Spec) error {
 	l := s.Linux

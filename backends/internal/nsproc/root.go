@@ -66,7 +66,11 @@ func bindRoot(p *rawproc.Program, dir, target string, readonly bool) {
 	}
 }
 
-// overlay gives an overlay's mount options, with paths relative to the directory that all its layers have in common.
+// maxLowers is how many lower layers the kernel takes (OVL_MAX_STACK).
+const maxLowers = 500
+
+// overlay gives an overlay's mount options, with paths relative to the directory that all its layers have in common or,
+// where that makes them too long, to the one the topmost of many lies in.
 func overlay(fs *backends.Rootfs, initial bool) (dir, options string, err error) {
 	if len(fs.Lower) == 0 {
 		return "", "", errors.New("mount overlay: the root file system has no layers")
@@ -78,17 +82,30 @@ func overlay(fs *backends.Rootfs, initial bool) (dir, options string, err error)
 	if dir, err = commonDir(all); err != nil {
 		return "", "", err
 	}
-	rel := func(p string) string { return escape(strings.TrimPrefix(strings.TrimPrefix(path.Clean(p), dir), "/")) }
+	if options = optionsFrom(dir, fs, initial); len(options) > optionsSize {
+		dir = path.Dir(path.Clean(fs.Lower[0]))
+		options = optionsFrom(dir, fs, initial)
+	}
+	if len(options) > optionsSize || len(fs.Lower) > maxLowers {
+		return "", "", &backends.Error{Kind: backends.Failed, Op: "mount overlay",
+			Err:  fmt.Errorf("%d layers need %d bytes of mount options and the kernel takes %d, for %d layers", len(fs.Lower), len(options), optionsSize, maxLowers),
+			Hint: "flatten the base image, or build the environment in fewer layers"}
+	}
+	return dir, options, nil
+}
+
+// optionsFrom gives the options with paths relative to dir.
+func optionsFrom(dir string, fs *backends.Rootfs, initial bool) string {
 	var b strings.Builder
 	b.WriteString("lowerdir=")
 	for i, l := range fs.Lower {
 		if i > 0 {
 			b.WriteByte(':')
 		}
-		b.WriteString(rel(l))
+		b.WriteString(escape(relative(dir, l)))
 	}
 	if fs.Upper != "" {
-		b.WriteString(",upperdir=" + rel(fs.Upper) + ",workdir=" + rel(fs.Work))
+		b.WriteString(",upperdir=" + escape(relative(dir, fs.Upper)) + ",workdir=" + escape(relative(dir, fs.Work)))
 	}
 	b.WriteString(",index=off,xino=off")
 	if initial {
@@ -99,12 +116,17 @@ func overlay(fs *backends.Rootfs, initial bool) (dir, options string, err error)
 	if fs.Volatile && fs.Upper != "" {
 		b.WriteString(",volatile")
 	}
-	if b.Len() > optionsSize {
-		return "", "", &backends.Error{Kind: backends.Failed, Op: "mount overlay",
-			Err:  fmt.Errorf("%d layers need %d bytes of mount options and the kernel takes %d", len(fs.Lower), b.Len(), optionsSize),
-			Hint: "flatten the base image, or build the environment in fewer layers"}
+	return b.String()
+}
+
+// relative gives the way from dir to p, both absolute.
+func relative(dir, p string) string {
+	p = path.Clean(p)
+	up := ""
+	for dir != "/" && !strings.HasPrefix(p, dir+"/") {
+		dir, up = path.Dir(dir), up+"../"
 	}
-	return dir, b.String(), nil
+	return up + strings.TrimPrefix(strings.TrimPrefix(p, dir), "/")
 }
 
 // commonDir is the deepest directory that is above all paths.

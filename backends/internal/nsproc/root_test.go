@@ -36,6 +36,29 @@ func TestOverlayOptions(t *testing.T) {
 	}
 }
 
+// Many layers in one directory are named from there, as far as the kernel takes them.
+func TestOverlayOfManyLayers(t *testing.T) {
+	env := "/store/envs/" + strings.Repeat("a", 64)
+	fs := backends.Rootfs{Upper: env + "/upper.401", Work: env + "/work"}
+	for i := range 350 {
+		fs.Lower = append(fs.Lower, fmt.Sprintf("%s/upper.%d", env, 400-i))
+	}
+	fs.Lower = append(fs.Lower, env+"/host", "/store/storage/l/base")
+	dir, options, err := overlay(&fs, false)
+	if err != nil || dir != env {
+		t.Fatalf("in %q, %v", dir, err)
+	}
+	if !strings.HasPrefix(options, "lowerdir=upper.400:upper.399:") || !strings.Contains(options, ":host:../../storage/l/base,upperdir=upper.401,workdir=work,") {
+		t.Errorf("options %s", options)
+	}
+	for i := range maxLowers {
+		fs.Lower = append(fs.Lower, fmt.Sprintf("%s/u%d", env, i))
+	}
+	if _, _, err := overlay(&fs, false); err == nil {
+		t.Errorf("%d layers were taken", len(fs.Lower))
+	}
+}
+
 func TestOverlayRefused(t *testing.T) {
 	long := backends.Rootfs{}
 	for i := range 200 {

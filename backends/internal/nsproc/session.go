@@ -44,6 +44,9 @@ func (p *Plan) run(ctx context.Context, backend string, io backends.Stdio, start
 	}
 	defer p.leave(lock)
 	if lock.Starting {
+		if err := MayStart(p.Container); err != nil {
+			return backends.Exit{}, err
+		}
 		if lock.Groups, err = cgroup.System().Make("karapace-"+p.ID, p.Spec.Linux.Resources); err != nil {
 			return backends.Exit{}, err
 		}
