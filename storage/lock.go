@@ -7,6 +7,8 @@ import (
 	"os"
 	"syscall"
 	"time"
+
+	"github.com/karapace/karapace/manifest"
 )
 
 // Lock is an advisory lock of the kernel (flock(2)). It ends with the process that holds it.
@@ -18,6 +20,59 @@ type Lock struct {
 func (l *Lock) Unlock() {
 	if l != nil {
 		l.f.Close()
+	}
+}
+
+// AloneIn makes the caller alone in an environment: no session can start in it and nobody else changes what it is made of, until the lock is given
+// back. waiting is called once if it has to wait. Sessions that are in it are for the caller to find, afterwards.
+func (s *Store) AloneIn(ctx context.Context, id manifest.EnvID, waiting func()) (*Lock, error) {
+	return s.lockEnv(ctx, id, syscall.LOCK_EX, waiting)
+}
+
+// SettledIn waits until nobody is alone in an environment, and keeps it so.
+func (s *Store) SettledIn(ctx context.Context, id manifest.EnvID, waiting func()) (*Lock, error) {
+	return s.lockEnv(ctx, id, syscall.LOCK_SH, waiting)
+}
+
+// TrySettledIn is SettledIn without waiting: nil and no error while somebody is alone there.
+func (s *Store) TrySettledIn(id manifest.EnvID) (*Lock, error) {
+	return tryLock(s.EnvDir(id)+"/.", syscall.LOCK_SH)
+}
+
+// TryAloneIn is AloneIn without waiting: nil and no error while somebody else is alone there, or looks at it.
+func (s *Store) TryAloneIn(id manifest.EnvID) (*Lock, error) {
+	return tryLock(s.EnvDir(id)+"/.", syscall.LOCK_EX)
+}
+
+// Use keeps the layers of an environment where they are while something else than its own sessions is mounted on them.
+func (s *Store) Use(ctx context.Context, id manifest.EnvID) (*Lock, error) {
+	return waitLock(ctx, s.EnvDir(id, "bundle")+"/.", syscall.LOCK_SH, nil)
+}
+
+// InUse tells whether somebody Uses an environment. The caller is alone in it.
+func (s *Store) InUse(id manifest.EnvID) bool {
+	l, err := tryLock(s.EnvDir(id, "bundle")+"/.", syscall.LOCK_EX)
+	l.Unlock()
+	return l == nil && err == nil
+}
+
+// lockEnv locks an environment's directory, which may be replaced while it waits. Behind the slash, a directory that is
+// missing is not made a file.
+func (s *Store) lockEnv(ctx context.Context, id manifest.EnvID, how int, waiting func()) (*Lock, error) {
+	for {
+		l, err := waitLock(ctx, s.EnvDir(id)+"/.", how, waiting)
+		if errors.Is(err, os.ErrNotExist) {
+			return nil, &NotFoundError{Ref: string(id)}
+		}
+		if err != nil {
+			return nil, err
+		}
+		is, err1 := l.f.Stat()
+		want, err2 := os.Stat(s.EnvDir(id))
+		if err1 == nil && err2 == nil && os.SameFile(is, want) {
+			return l, nil
+		}
+		l.Unlock()
 	}
 }
 

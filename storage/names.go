@@ -70,16 +70,19 @@ func (s *Store) Rename(ctx context.Context, r *Record, name string) error {
 		if err := s.NameFree(name, r.EnvID); err != nil {
 			return err
 		}
-		old := r.Name
+		renamed, err := s.Record(r.EnvID) // as it is now
+		if err != nil {
+			return err
+		}
+		old := renamed.Name
 		if err := s.LinkName(name, r.EnvID); err != nil {
 			return err
 		}
-		renamed := *r
 		renamed.Name = name
-		if err := s.WriteRecord(&renamed); err != nil {
+		if err := s.WriteRecord(renamed); err != nil {
 			return err
 		}
-		r.Name = name
+		*r = *renamed
 		s.UnlinkName(old)
 		return nil
 	})

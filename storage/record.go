@@ -2,6 +2,7 @@ package storage
 
 import (
 	"cmp"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -22,7 +23,8 @@ type Record struct {
 	RecordVersion int            `json:"record_version"` // 1
 	EnvID         manifest.EnvID `json:"env_id"`
 	Name          string         `json:"name,omitempty"`
-	State         string         `json:"state"` // "built"
+	State         string         `json:"state"`         // StateBuilt, StateFrozen or StateArchived
+	Was           string         `json:"was,omitempty"` // of an archived one: what it is again when it leaves the archive
 	Arch          string         `json:"arch"`
 	Backend       string         `json:"backend"`
 	CreatedAt     time.Time      `json:"created_at"`
@@ -37,8 +39,10 @@ type Record struct {
 	Packages     []string            `json:"packages,omitempty"`
 	Apps         []string            `json:"apps,omitempty"`
 
-	Lower            []string          `json:"lower"`           // directories of the built layers below the store, top first
-	Upper            string            `json:"upper,omitempty"` // directory of the writable layer below the environment's; empty is "upper"
+	Lower            []string          `json:"lower"`               // directories of the built layers below the store, top first
+	Upper            string            `json:"upper,omitempty"`     // directory of the writable layer below the environment's; empty is "upper"
+	Snapshots        []Snapshot        `json:"snapshots,omitempty"` // oldest first
+	Current          digest.Digest     `json:"current,omitempty"`   // the snapshot the writable layer lies on; empty is the built state
 	ImageEnv         []string          `json:"image_env,omitempty"`
 	ManifestDir      string            `json:"manifest_dir"` // what relative mounts are relative to
 	Mounts           []manifest.Mount  `json:"mounts,omitempty"`
@@ -47,7 +51,12 @@ type Record struct {
 	NetworkIsolation bool              `json:"network_isolation"`
 	CPUShares        int64             `json:"cpu_shares,omitempty"`
 	MemoryLimitMB    int64             `json:"memory_limit_mb,omitempty"`
+
+	text string // of the file it was read from
 }
+
+// Title is what people call the environment: its name, else its short id.
+func (r *Record) Title() string { return cmp.Or(r.Name, r.EnvID.Short()) }
 
 // NotFoundError says that no environment, or more than one, answers to a reference.
 type NotFoundError struct {
@@ -69,8 +78,14 @@ func (s *Store) EnvDir(id manifest.EnvID, elem ...string) string {
 	return filepath.Join(append([]string{s.root, "envs", string(id)}, elem...)...)
 }
 
+// firstUpper is the writable layer an environment is built with.
+const firstUpper = "upper"
+
+// UpperName is the directory of the writable layer, below the environment's.
+func (r *Record) UpperName() string { return cmp.Or(r.Upper, firstUpper) }
+
 // UpperDir is the writable layer of an environment.
-func (s *Store) UpperDir(r *Record) string { return s.EnvDir(r.EnvID, cmp.Or(r.Upper, "upper")) }
+func (s *Store) UpperDir(r *Record) string { return s.EnvDir(r.EnvID, r.UpperName()) }
 
 // Record reads the record of id; a missing one is a NotFoundError.
 func (s *Store) Record(id manifest.EnvID) (*Record, error) {
@@ -82,19 +97,28 @@ func (s *Store) Record(id manifest.EnvID) (*Record, error) {
 	if err != nil {
 		return nil, &Error{Path: s.root, Msg: fmt.Sprintf("read record: %v", err)}
 	}
-	r := &Record{}
+	r := &Record{text: string(b)}
 	if err := json.Unmarshal(b, r); err != nil {
 		return nil, s.damaged(id, err.Error())
 	}
 	if r.EnvID != id || r.RecordVersion != 1 {
 		return nil, s.damaged(id, fmt.Sprintf("it says it is version %d of %q", r.RecordVersion, r.EnvID))
 	}
-	for _, l := range append([]string{cmp.Or(r.Upper, "upper")}, r.Lower...) {
+	for _, l := range append([]string{r.UpperName()}, r.Lower...) {
 		if !filepath.IsLocal(l) {
 			return nil, s.damaged(id, fmt.Sprintf("the layer directory %q leaves the store", l))
 		}
 	}
+	if why := cmp.Or(r.checkState(), r.checkSnapshots()); why != "" {
+		return nil, s.damaged(id, why)
+	}
 	return r, nil
+}
+
+// Changed tells whether the record on disk is another one than r, which was read from it, or gone.
+func (s *Store) Changed(r *Record) bool {
+	b, err := readBounded(s.EnvDir(r.EnvID, "record.json"), recordLimit)
+	return err != nil || string(b) != r.text
 }
 
 func (s *Store) damaged(id manifest.EnvID, why string) error {
@@ -102,7 +126,21 @@ func (s *Store) damaged(id manifest.EnvID, why string) error {
 		Hint: "build it again from its lock: karapace rebuild"}
 }
 
-// WriteRecord replaces the record of an environment that is there.
+// Update changes the record of an environment: f is given what it says now, while nobody else changes one.
+func (s *Store) Update(ctx context.Context, id manifest.EnvID, f func(*Record) error) (r *Record, err error) {
+	err = s.ChangeNames(ctx, func() error {
+		if r, err = s.Record(id); err != nil {
+			return err
+		}
+		if err := f(r); err != nil {
+			return err
+		}
+		return s.WriteRecord(r)
+	})
+	return r, err
+}
+
+// WriteRecord replaces the record of an environment that is there. Call it within ChangeNames.
 func (s *Store) WriteRecord(r *Record) error {
 	b, err := EncodeRecord(r)
 	if err != nil {
@@ -116,6 +154,9 @@ func EncodeRecord(r *Record) ([]byte, error) {
 	b, err := json.Marshal(r)
 	if err != nil {
 		return nil, fmt.Errorf("encode record: %w", err)
+	}
+	if len(b) >= recordLimit {
+		return nil, fmt.Errorf("encode record: %d bytes are more than a record may have; remove snapshots", len(b))
 	}
 	return append(b, '\n'), nil
 }

@@ -5,21 +5,24 @@
 // A store is one directory. A record is the small file that makes an environment exist; it holds everything that
 // entering needs, so that nothing else is opened. A scratch directory is where something is made before one rename
 // makes it visible. The vault holds package files and base images by sha256; layers holds our record of each
-// read-only layer, whose bytes lie in storage, the graph root of containers/storage.
+// read-only layer, whose bytes lie in storage, the graph root of containers/storage. A snapshot is a writable layer that
+// was committed.
 //
 //	STORE/version             the layout's version
-//	STORE/lock                held for moments by what changes names
+//	STORE/lock                held for moments by what changes names or records
 //	STORE/gc.lock             shared by builds; held by what removes layers and files of the vault
 //	STORE/names/NAME          symbolic link to an env_id; valid only if that record has this name
+//	STORE/envs/ID             the directory itself is locked by who changes what the environment is made of
 //	STORE/envs/ID/record.json what makes the environment exist
-//	STORE/envs/ID/lock        the lock it was built from
+//	STORE/envs/ID/karapace.lock the lock it was built from
 //	STORE/envs/ID/host        lowest-cost place for host facts: mount points and the user's passwd entry, a lower directory
-//	STORE/envs/ID/upper,work  the writable layer
-//	STORE/envs/ID/bundle      the OCI bundle; its rootfs is only ever a mount point
+//	STORE/envs/ID/upper,work  the first writable layer
+//	STORE/envs/ID/upper.N     others: the record names the present one and those that are snapshots; the rest is garbage
+//	STORE/envs/ID/bundle      the OCI bundle; its rootfs is only ever a mount point; locked by karapace run
 //	STORE/envs/ID/state       kernel locks of the running environment
 //	STORE/layers, built       records of layers, and which build made which layer
 //	STORE/fetched             locks whose files were fetched ahead: they are kept as if an environment had them
-//	STORE/quick              manifests and locks of environments made without a project
+//	STORE/quick               manifests and locks of environments made without a project
 //	STORE/vault, storage, tmp
 //
 // # Invariants

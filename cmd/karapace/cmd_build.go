@@ -90,13 +90,16 @@ func (p *program) buildCommand() *cli.Command {
 
 func (p *program) rebuildCommand() *cli.Command {
 	return &cli.Command{
-		Name: "rebuild", Usage: "make an environment anew; the old one goes only when the new one stands", ArgsUsage: "[MANIFEST]", Flags: buildFlags(),
+		Name: "rebuild", Usage: "make an environment anew; the old one goes only when the new one stands", ArgsUsage: "[MANIFEST]",
+		Flags: append(buildFlags(), &cli.BoolFlag{Name: "force", Aliases: []string{"f"}, Usage: "stop it first, and let what it holds of yours go"}),
 		Action: p.working(func(c *cli.Context) error {
 			file, err := p.optional(c, "MANIFEST")
 			if err != nil {
 				return err
 			}
-			return p.built(p.engine.Rebuild(p.ctx, buildOptions(c, file)))
+			o := buildOptions(c, file)
+			o.Force = c.Bool("force")
+			return p.built(p.engine.Rebuild(p.ctx, o))
 		}),
 	}
 }

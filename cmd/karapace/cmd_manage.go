@@ -77,13 +77,13 @@ func (p *program) listTable(envs []engine.Environment) error {
 		p.say("no environments yet; karapace new NAME, then karapace build, makes one")
 		return nil
 	}
-	rows := [][]string{{"NAME", "ID", "STATE", "BASE", "BACKEND", "CREATED"}}
+	rows := [][]string{{"NAME", "ID", "STATE", "BASE", "BACKEND", "CREATED", "AT"}}
 	for _, e := range envs {
 		state := e.State
 		if e.Running {
 			state = "running"
 		}
-		rows = append(rows, []string{dash(e.Name), e.ShortID, state, e.BaseImage, e.Backend, age(time.Since(e.CreatedAt))})
+		rows = append(rows, []string{dash(e.Name), e.ShortID, state, e.BaseImage, e.Backend, age(time.Since(e.CreatedAt)), short(string(e.Current))})
 	}
 	return p.table(rows)
 }
@@ -115,6 +115,7 @@ func details(d *engine.Details) [][]string {
 		{"base layer", string(d.BaseLayer) + "  " + size(d.Size.Base)},
 		{"package layer", dash(string(d.PackageLayer)) + "  " + size(d.Size.Packages)},
 		{"image", string(d.ImageDigest)},
+		{"at", at(string(d.Current))}, {"snapshots", size(d.Size.Snapshots)},
 		{"writable layer", size(d.Size.Writable)},
 		{"packages", dash(strings.Join(d.Packages, " "))}, {"apps", dash(strings.Join(d.Apps, " "))},
 		{"network", map[bool]string{true: "its own, empty", false: "the host's"}[d.NetworkIsolation]},
@@ -148,7 +149,7 @@ func (p *program) destroyCommand() *cli.Command {
 	return &cli.Command{
 		Name: "destroy", Usage: "remove an environment and its writable layer", ArgsUsage: "ENV",
 		Flags: []cli.Flag{
-			&cli.BoolFlag{Name: "force", Aliases: []string{"f"}, Usage: "stop it first"},
+			&cli.BoolFlag{Name: "force", Aliases: []string{"f"}, Usage: "stop it first; an archived one too"},
 			&cli.BoolFlag{Name: "all", Usage: "remove the whole store: every environment, base image and package file"},
 		},
 		Action: p.working(func(c *cli.Context) error {

@@ -4,6 +4,7 @@ import (
 	"os"
 	"path/filepath"
 
+	"github.com/opencontainers/go-digest"
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"github.com/karapace/karapace/storage"
@@ -19,14 +20,34 @@ func damage(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Check(err)
 	r, err := s.Find(args[0])
 	ts.Check(err)
-	file := filepath.Join(store, r.Lower[0], args[1])
+	spoil(ts, args[0], filepath.Join(store, r.Lower[0], args[1]))
+}
+
+// damagesnapshot ENV SNAPSHOT FILE changes a file in a snapshot, likewise.
+func damageSnapshot(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 3 {
+		ts.Fatalf("usage: damagesnapshot ENV SNAPSHOT FILE")
+	}
+	s, err := storage.Open(ts.Getenv("KARAPACE_STORE"))
+	ts.Check(err)
+	r, err := s.Find(args[0])
+	ts.Check(err)
+	snap := r.Snapshot(digest.Digest(args[1]))
+	if snap == nil {
+		ts.Fatalf("%s has no snapshot %s", args[0], args[1])
+	}
+	spoil(ts, args[0], s.EnvDir(r.EnvID, snap.Dir, args[2]))
+}
+
+// spoil adds a byte to a file of the store.
+func spoil(ts *testscript.TestScript, env, file string) {
 	if os.Getuid() == 0 {
 		ts.Check(appendByte(file))
 		return
 	}
 	// the file belongs to a subordinate id: only inside the user namespace it can be written, where the store is visible
 	// to a session whose home it is in
-	ts.Check(ts.Exec("karapace", "exec", args[0], "-u", "0", "--", "sh", "-c", `printf x >>"$1"`, "sh", file))
+	ts.Check(ts.Exec("karapace", "exec", env, "-u", "0", "--", "sh", "-c", `printf x >>"$1"`, "sh", file))
 }
 
 func appendByte(file string) error {

@@ -23,6 +23,9 @@ import (
 var binaries string
 
 func TestMain(m *testing.M) {
+	if code, done := xattrTool(os.Args); done {
+		os.Exit(code)
+	}
 	dir, done, err := programs()
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
@@ -91,6 +94,7 @@ func params(dir, backend string, vars ...string) testscript.Params {
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"exits": exits, "tiny": tiny, "jsonfield": jsonField, "expand": expand, "hostile": hostile, "halve": halve,
 			"loadvault": loadVault, "savevault": saveVault, "flipvault": flipVault, "nohost": noHost, "layout": layout, "serve": serve, "image": image, "damage": damage,
+			"damagesnapshot": damageSnapshot, "xattrtool": putXattrTool,
 			"fixture": fixture,
 		},
 		UpdateScripts: os.Getenv("UPDATE_SCRIPTS") != "",

@@ -84,6 +84,10 @@ func (w *worker) do(ctx context.Context, req *wire.Request) (any, error) {
 		return struct{}{}, w.sweep()
 	case req.Images != nil:
 		return struct{}{}, w.removeImages(ctx, req.Images)
+	case req.Commit != nil:
+		return w.commit(ctx, req.Commit)
+	case req.RemoveSnapshot != nil:
+		return struct{}{}, w.removeSnapshot(ctx, req.RemoveSnapshot)
 	default:
 		return nil, errors.New("the request asks for nothing")
 	}
@@ -160,6 +164,9 @@ func (t *teller) send(e wire.Event) error {
 
 // Step tells that a step of the work began.
 func (t *teller) Step(name string) { t.send(wire.Event{Step: name}) }
+
+// Note tells the user something.
+func (t *teller) Note(text string) { t.send(wire.Event{Note: text}) }
 
 // Start, Add and Done are fetch.Progress.
 func (t *teller) Start(what string, files int, bytes int64) {

@@ -108,7 +108,7 @@ func (r *roots) keep(l *manifest.Lock) {
 // garbage lists what can go, in an order in which it can.
 func (w *worker) garbage(ctx context.Context, r *roots) ([]garbage, error) {
 	var all []garbage
-	for _, find := range []func(context.Context, *roots) ([]garbage, error){w.oldScratch, w.oldLayers, w.oldFiles, w.oldFetched} {
+	for _, find := range []func(context.Context, *roots) ([]garbage, error){w.oldScratch, w.oldDrift, w.oldLayers, w.oldFiles, w.oldFetched} {
 		found, err := find(ctx, r)
 		if err != nil {
 			return nil, err
@@ -131,6 +131,45 @@ func (w *worker) oldScratch(context.Context, *roots) ([]garbage, error) {
 		})
 	}
 	return all, nil
+}
+
+// oldDrift are writable layers that no record names. An environment that somebody is changing is left for another time.
+func (w *worker) oldDrift(context.Context, *roots) ([]garbage, error) {
+	records, _ := w.store.Records()
+	var all []garbage
+	for _, r := range records {
+		left, err := w.unnamed(r.EnvID)
+		if err != nil {
+			return nil, err
+		}
+		for _, dir := range left {
+			all = append(all, garbage{
+				wire.Garbage{Kind: "drift", ID: r.EnvID.Short() + "/" + filepath.Base(dir), Size: storage.Size(dir), Reason: "it is neither a snapshot nor the writable layer"},
+				func() error { return fstree.RemoveAll(dir) },
+			})
+		}
+	}
+	return all, nil
+}
+
+func (w *worker) unnamed(id manifest.EnvID) (dirs []string, err error) {
+	lock, err := w.store.TryAloneIn(id)
+	if errors.Is(err, fs.ErrNotExist) || lock == nil && err == nil {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	defer lock.Unlock()
+	r, err := w.store.Record(id)
+	if err != nil {
+		return nil, err
+	}
+	names, err := w.store.Unnamed(r)
+	for _, n := range names {
+		dirs = append(dirs, w.store.EnvDir(id, n))
+	}
+	return dirs, err
 }
 
 // oldLayers are images, then package layers, then base layers.

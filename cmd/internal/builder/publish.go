@@ -11,7 +11,6 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/karapace/karapace/backends"
 	"github.com/karapace/karapace/bundle"
 	"github.com/karapace/karapace/cmd/internal/failure"
 	"github.com/karapace/karapace/storage"
@@ -33,8 +32,13 @@ func (b *build) publish(ctx context.Context) (r *storage.Record, created bool, e
 	if err := b.prepare(dir, r); err != nil {
 		return nil, false, err
 	}
+	renewal, err := b.renew(ctx, r)
+	defer renewal.end()
+	if err != nil {
+		return nil, false, err
+	}
 	err = b.store.ChangeNames(ctx, func() error {
-		created, err = b.exchange(dir, scratch.Dir, r)
+		created, err = b.exchange(dir, scratch.Dir, r, renewal)
 		return err
 	})
 	return r, created, failure.New(failure.Store, err, "")
@@ -98,8 +102,8 @@ func (b *build) prepare(dir string, r *storage.Record) error {
 }
 
 // exchange is the commit: the name, the new environment, and the end of what it replaces. It runs alone.
-func (b *build) exchange(dir, scratch string, r *storage.Record) (created bool, err error) {
-	old := b.replaced(r)
+func (b *build) exchange(dir, scratch string, r *storage.Record, renewal *renewal) (created bool, err error) {
+	old := renewal.old
 	if r.Name != "" && (old == nil || old.Name != r.Name) {
 		if err := b.store.NameFree(r.Name, r.EnvID); err != nil {
 			var taken *storage.NameTakenError
@@ -111,48 +115,21 @@ func (b *build) exchange(dir, scratch string, r *storage.Record) (created bool, 
 	if err == nil && !b.req.Fresh {
 		return false, b.reuse(have, r)
 	}
-	if err := b.refuseRunning(have, old); err != nil {
-		return false, err
-	}
 	if err := b.store.LinkName(r.Name, r.EnvID); err != nil {
 		return false, err
 	}
-	if err := b.replaceDir(dir, scratch, r); err != nil {
+	if renewal.same != nil && have != nil {
+		err = b.renewInPlace(dir, r, have, renewal)
+	} else {
+		err = b.replaceDir(dir, r)
+	}
+	if err != nil {
 		return false, err
 	}
 	if old != nil && old.EnvID != r.EnvID {
 		return true, b.retire(old, scratch)
 	}
 	return true, nil
-}
-
-// refuseRunning keeps a session's writable layer from being taken away while the session is in it.
-func (b *build) refuseRunning(records ...*storage.Record) error {
-	for _, r := range records {
-		if r == nil {
-			continue
-		}
-		st, err := backends.Running(b.store.EnvDir(r.EnvID, "state"))
-		if err != nil {
-			return err
-		}
-		if st.Running {
-			return failure.New(failure.General, fmt.Errorf("environment %s was entered while it was rebuilt", r.EnvID.Short()), "karapace stop "+r.EnvID.Short()+", then rebuild")
-		}
-	}
-	return nil
-}
-
-// replaced is the environment that a rebuild does away with.
-func (b *build) replaced(r *storage.Record) *storage.Record {
-	if b.req.Replaces == "" {
-		return nil
-	}
-	old, err := b.store.Record(b.req.Replaces)
-	if err != nil {
-		return nil
-	}
-	return old
 }
 
 // reuse keeps an environment that is there already. It has one name; giving it another is renaming.
@@ -174,9 +151,9 @@ func (b *build) reuse(have, r *storage.Record) error {
 	return nil
 }
 
-// replaceDir moves a prepared directory to its place; one that is there already (a rebuild of the same lock) changes
+// replaceDir moves a prepared directory to its place; what is there already without a record that can be read changes
 // places with it and is swept away.
-func (b *build) replaceDir(dir, scratch string, r *storage.Record) error {
+func (b *build) replaceDir(dir string, r *storage.Record) error {
 	target := b.store.EnvDir(r.EnvID)
 	err := unix.Renameat2(unix.AT_FDCWD, dir, unix.AT_FDCWD, target, unix.RENAME_NOREPLACE)
 	if errors.Is(err, fs.ErrExist) {

@@ -21,6 +21,9 @@ func (w *worker) verify(ctx context.Context, req *wire.Verify) (*wire.VerifyResu
 	}
 	res := &wire.VerifyResult{Differences: []wire.Difference{}}
 	was, err := w.readLayers(ctx, r, res)
+	if err == nil {
+		err = w.readSnapshots(ctx, r.EnvID, res)
+	}
 	if err != nil || req.Rebuild == nil {
 		return res, err
 	}

@@ -22,6 +22,7 @@ type BuildOptions struct {
 	Offline       bool
 	RequirePinned bool
 	Backend       string // that package managers run in; empty is namespace
+	Force         bool   // rebuild, whatever is lost or protected
 }
 
 // BuildResult is an environment and how it came about.
@@ -51,14 +52,14 @@ func (e *Engine) Rebuild(ctx context.Context, o BuildOptions) (*BuildResult, err
 	if err != nil {
 		return nil, err
 	}
-	req := wire.Build{Fresh: true}
+	req := wire.Build{Fresh: true, Force: o.Force}
 	old := e.previous(p, o)
 	if old != nil {
 		req.Replaces = old.EnvID
 		if o.Name == "" {
 			o.Name = old.Name
 		}
-		if err := e.refuseOldRunning(ctx, old); err != nil {
+		if err := e.mayReplace(ctx, p, old, o.Force); err != nil {
 			return nil, err
 		}
 	}
@@ -150,12 +151,31 @@ func (e *Engine) previous(p *project, o BuildOptions) *storage.Record {
 	return nil
 }
 
-func (e *Engine) refuseOldRunning(ctx context.Context, old *storage.Record) error {
+// mayReplace says early what would keep a rebuild from replacing an environment. It is asked again in the end.
+func (e *Engine) mayReplace(ctx context.Context, p *project, old *storage.Record, force bool) error {
 	s, err := e.store()
 	if err != nil {
 		return err
 	}
-	return e.refuseRunning(ctx, s, old)
+	if err := allow(old, storage.Rebuild, force); err != nil {
+		return err
+	}
+	if force {
+		_, _, err := e.Stop(ctx, string(old.EnvID), stopGrace)
+		return err
+	}
+	if err := e.refuseRunning(ctx, s, old); err != nil {
+		return err
+	}
+	if p.Lock == nil || p.Lock.ID() == old.EnvID {
+		return nil
+	}
+	err = s.Expendable(old)
+	var work *storage.WorkError
+	if errors.As(err, &work) {
+		return failure.New(failure.General, err, work.Hint())
+	}
+	return err
 }
 
 func (e *Engine) build(ctx context.Context, p *project, o BuildOptions, req wire.Build) (*BuildResult, error) {

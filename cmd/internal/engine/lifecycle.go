@@ -70,9 +70,12 @@ func nameFailure(err error) error {
 	return storeFailure(err)
 }
 
+// stopGrace is between TERM and KILL where --force stops an environment first.
+const stopGrace = 5 * time.Second
+
 // DestroyOptions are what destroy takes.
 type DestroyOptions struct {
-	Force bool // stop it first
+	Force bool // stop it first, and out of the archive too
 }
 
 // Destroy removes an environment and its writable layer. Its layers stay as long as other environments use them.
@@ -82,14 +85,17 @@ func (e *Engine) Destroy(ctx context.Context, ref string, o DestroyOptions) (*st
 		return nil, err
 	}
 	if o.Force {
-		if _, _, err := e.Stop(ctx, string(r.EnvID), 5*time.Second); err != nil {
+		if _, _, err := e.Stop(ctx, string(r.EnvID), stopGrace); err != nil {
 			return nil, err
 		}
 	}
-	if err := e.refuseRunning(ctx, s, r); err != nil {
+	_, lock, err := e.aloneIn(ctx, s, r, storage.Destroy, o.Force)
+	if err != nil {
 		return nil, err
 	}
-	if err := e.discard(ctx, s, r); err != nil {
+	err = e.discard(ctx, s, r)
+	lock.Unlock()
+	if err != nil {
 		return nil, err
 	}
 	return r, e.Sweep(ctx)
@@ -136,12 +142,20 @@ func (e *Engine) DestroyAll(ctx context.Context, o DestroyOptions) error {
 	records, _ := s.Records()
 	for _, r := range records {
 		if o.Force {
-			if _, _, err := e.Stop(ctx, string(r.EnvID), 5*time.Second); err != nil {
+			if _, _, err := e.Stop(ctx, string(r.EnvID), stopGrace); err != nil {
 				return err
 			}
 		}
+		if err := allow(r, storage.Destroy, o.Force); err != nil {
+			return err
+		}
 		if err := e.refuseRunning(ctx, s, r); err != nil {
 			return err
+		}
+		if !o.Force {
+			if err := refuseUsed(s, r); err != nil {
+				return err
+			}
 		}
 	}
 	var none struct{}

@@ -27,6 +27,7 @@ type Environment struct {
 	ImageDigest  digest.Digest  `json:"image_digest"`
 	Backend      string         `json:"backend"`
 	CreatedAt    time.Time      `json:"created_at"`
+	Current      digest.Digest  `json:"current_snapshot"` // empty is the built state
 }
 
 // Describe tells about a record, and asks the kernel whether it runs.
@@ -36,7 +37,7 @@ func (e *Engine) Describe(r *storage.Record) Environment {
 	return Environment{
 		EnvID: r.EnvID, ShortID: r.EnvID.Short(), Name: r.Name, State: r.State, Running: running, Arch: r.Arch,
 		BaseImage: r.BaseImage, BaseLayer: r.BaseLayer, PackageLayer: r.PackageLayer, ImageDigest: r.ImageDigest,
-		Backend: r.Backend, CreatedAt: r.CreatedAt.UTC(),
+		Backend: r.Backend, CreatedAt: r.CreatedAt.UTC(), Current: r.Current,
 	}
 }
 
@@ -78,9 +79,10 @@ type Details struct {
 
 // Sizes are in bytes. Base and Packages are shared by every environment with the same layer.
 type Sizes struct {
-	Base     int64 `json:"base"`
-	Packages int64 `json:"packages"`
-	Writable int64 `json:"writable"`
+	Base      int64 `json:"base"`
+	Packages  int64 `json:"packages"`
+	Writable  int64 `json:"writable"`
+	Snapshots int64 `json:"snapshots"` // all of them
 }
 
 // Inspect tells all about one environment.
@@ -92,7 +94,7 @@ func (e *Engine) Inspect(ref string) (*Details, error) {
 	return &Details{
 		Environment: e.Describe(r), Packages: list(r.Packages), Apps: list(r.Apps), Mounts: list(r.Mounts), Env: list(r.Env), Hardware: r.Hardware,
 		NetworkIsolation: r.NetworkIsolation, CPUShares: r.CPUShares, MemoryLimitMB: r.MemoryLimitMB,
-		Size:      Sizes{Base: r.BaseSize, Packages: r.PackageSize, Writable: storage.Size(s.UpperDir(r))},
+		Size:      Sizes{Base: r.BaseSize, Packages: r.PackageSize, Writable: storage.Size(s.UpperDir(r)), Snapshots: snapshotSize(r)},
 		Lock:      s.EnvDir(r.EnvID, "karapace.lock"),
 		Directory: filepath.Clean(s.EnvDir(r.EnvID)),
 	}, nil

@@ -24,6 +24,11 @@ func (e *Engine) Run(ctx context.Context, target string, b BuildOptions, o Sessi
 	if err != nil {
 		return backends.Exit{}, err
 	}
+	r, use, err := e.use(ctx, s, r)
+	if err != nil {
+		return backends.Exit{}, err
+	}
+	defer use.Unlock()
 	scratch, err := s.Scratch("run")
 	if err != nil {
 		return backends.Exit{}, storeFailure(err)
@@ -37,6 +42,33 @@ func (e *Engine) Run(ctx context.Context, target string, b BuildOptions, o Sessi
 		return exit, sweepErr
 	}
 	return exit, err
+}
+
+// use keeps the layers of an environment where they are, and returns its record as it is then.
+func (e *Engine) use(ctx context.Context, s *storage.Store, r *storage.Record) (*storage.Record, *storage.Lock, error) {
+	for {
+		now, err := s.Record(r.EnvID)
+		if err != nil {
+			return nil, nil, lockFailure(err)
+		}
+		if err := allow(now, storage.Run, false); err != nil {
+			return nil, nil, err
+		}
+		use, err := s.Use(ctx, r.EnvID)
+		if err != nil {
+			return nil, nil, storeFailure(err)
+		}
+		if err = settled(s, now); err == nil {
+			return now, use, nil
+		}
+		use.Unlock()
+		if !errors.Is(err, errChanged) {
+			return nil, nil, storeFailure(err)
+		}
+		if err := e.awaitSettled(ctx, s, r); err != nil {
+			return nil, nil, err
+		}
+	}
 }
 
 // target is the environment meant: a manifest's, if target looks like one or is empty and there is one, else by name.

@@ -29,15 +29,34 @@ type SessionOptions struct {
 	Terminal bool     // make one inside
 	Backend  string   // empty is the environment's own
 	Stdio    backends.Stdio
+
+	readOnly bool // the root
 }
 
-// Exec runs a command in an environment, starting the environment when it does not run.
+// Exec runs a command in an environment, starting the environment when it does not run. While another command changes
+// what the environment is made of, it waits.
 func (e *Engine) Exec(ctx context.Context, ref string, o SessionOptions) (backends.Exit, error) {
-	s, r, err := e.find(ref)
-	if err != nil {
+	for {
+		s, r, err := e.find(ref)
+		if err != nil {
+			return backends.Exit{}, err
+		}
+		exit, err := e.enter(ctx, s, r, o)
+		if !errors.Is(err, errChanged) {
+			return exit, err
+		}
+		if err := e.awaitSettled(ctx, s, r); err != nil {
+			return backends.Exit{}, err
+		}
+	}
+}
+
+func (e *Engine) enter(ctx context.Context, s *storage.Store, r *storage.Record, o SessionOptions) (backends.Exit, error) {
+	if err := allow(r, storage.Enter, false); err != nil {
 		return backends.Exit{}, err
 	}
-	return e.session(ctx, s, r, o, writable(s, r))
+	o.readOnly = r.State == storage.StateFrozen
+	return e.session(ctx, s, r, o, rootfs(s, r))
 }
 
 // Spec is the runtime document that Exec would run.
@@ -46,22 +65,23 @@ func (e *Engine) Spec(ref string, o SessionOptions) (*rspec.Spec, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := allow(r, storage.Enter, false); err != nil {
+		return nil, err
+	}
+	o.readOnly = r.State == storage.StateFrozen
 	return e.spec(s, r, o)
 }
 
-// writable is the root of an environment with its own writable layer.
-func writable(s *storage.Store, r *storage.Record) backends.Rootfs {
+// rootfs is the root of an environment with its own writable layer, which is one to read only when it is frozen.
+func rootfs(s *storage.Store, r *storage.Record) backends.Rootfs {
+	if r.State == storage.StateFrozen {
+		return backends.Rootfs{Lower: append([]string{s.UpperDir(r)}, lowerDirs(s, r)...)}
+	}
 	return backends.Rootfs{Lower: lowerDirs(s, r), Upper: s.UpperDir(r), Work: s.EnvDir(r.EnvID, "work")}
 }
 
-// lowerDirs puts the host facts on top of the layers.
-func lowerDirs(s *storage.Store, r *storage.Record) []string {
-	dirs := []string{s.EnvDir(r.EnvID, "host")}
-	for _, l := range r.Lower {
-		dirs = append(dirs, s.Path(l))
-	}
-	return dirs
-}
+// lowerDirs are what lies below the writable layer.
+func lowerDirs(s *storage.Store, r *storage.Record) []string { return s.Lowers(r) }
 
 func (e *Engine) session(ctx context.Context, s *storage.Store, r *storage.Record, o SessionOptions, root backends.Rootfs) (backends.Exit, error) {
 	spec, err := e.spec(s, r, o)
@@ -83,6 +103,8 @@ func (e *Engine) session(ctx context.Context, s *storage.Store, r *storage.Recor
 		Spec:    spec,
 		Rootfs:  root,
 		Mapping: mapping,
+
+		Starting: func() error { return settled(s, r) },
 	}
 	exit, err := rt.Run(ctx, c, o.Stdio)
 	return exit, backendFailure(err)
@@ -132,6 +154,7 @@ func (e *Engine) spec(s *storage.Store, r *storage.Record, o SessionOptions) (*r
 		ManifestEnv:      pairs(r.Env),
 		Edits:            ocispec.Edits{Mounts: binds(edits.Mounts), Env: edits.Env},
 		NetworkIsolation: r.NetworkIsolation,
+		ReadOnlyRoot:     o.readOnly,
 		CPUShares:        r.CPUShares,
 		MemoryLimitMB:    r.MemoryLimitMB,
 	}), nil
@@ -192,12 +215,7 @@ func pairs(vars []manifest.EnvVar) []string {
 	return out
 }
 
-func displayName(r *storage.Record) string {
-	if r.Name != "" {
-		return r.Name
-	}
-	return r.EnvID.Short()
-}
+func displayName(r *storage.Record) string { return r.Title() }
 
 // hostname is the environment's name as far as host names allow it.
 func hostname(r *storage.Record) string { return strings.ReplaceAll(displayName(r), "_", "-") }

@@ -67,8 +67,13 @@ func (e *Engine) fromEnvironment(s *storage.Store, r *storage.Record) (*wire.Bui
 // failure is what to say about layers that are not as they should be.
 func (v *Verification) failure() error {
 	var damaged, other []string
+	hint := "karapace rebuild, in the directory of its manifest, makes it anew"
 	for _, l := range v.Layers {
-		if l.Found != l.Digest {
+		switch {
+		case l.Found != l.Digest && strings.HasPrefix(l.What, wire.SnapshotLayer):
+			damaged = append(damaged, l.What)
+			hint = "karapace restore another snapshot, or built; nothing can make this one anew"
+		case l.Found != l.Digest:
 			damaged = append(damaged, l.What)
 		}
 		if l.Rebuilt != "" && l.Rebuilt != l.Digest {
@@ -81,7 +86,7 @@ func (v *Verification) failure() error {
 	}
 	switch {
 	case len(damaged) > 0:
-		return failure.New(failure.Store, fmt.Errorf("environment %s is damaged: %s", name, strings.Join(damaged, ", ")), "karapace rebuild, in the directory of its manifest, makes it anew")
+		return failure.New(failure.Store, fmt.Errorf("environment %s is damaged: %s", name, strings.Join(damaged, ", ")), hint)
 	case len(other) > 0:
 		return failure.New(failure.Lock, fmt.Errorf("building environment %s again gave other bytes: %s", name, strings.Join(other, ", ")), "karapace lock --verify finds and records what varies")
 	}

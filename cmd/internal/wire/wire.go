@@ -24,6 +24,9 @@ type Request struct {
 	Images   *Images `json:"images,omitempty"`
 	Verify   *Verify `json:"verify,omitempty"`
 	GC       *GC     `json:"gc,omitempty"`
+
+	Commit         *Commit         `json:"commit,omitempty"`
+	RemoveSnapshot *RemoveSnapshot `json:"remove_snapshot,omitempty"`
 }
 
 // User is whose store it is.
@@ -50,6 +53,7 @@ type Build struct {
 	Offline      bool           `json:"offline,omitempty"`
 	Fresh        bool           `json:"fresh,omitempty"`    // make the layers anew, whatever the store has
 	Replaces     manifest.EnvID `json:"replaces,omitempty"` // gives up its name to the new one
+	Force        bool           `json:"force,omitempty"`    // even if what it replaces holds work of the user's
 	Config       []byte         `json:"config,omitempty"`
 	ConfigFile   string         `json:"config_file,omitempty"`
 	ImageServers []string       `json:"image_servers,omitempty"` // in place of the configured ones
@@ -93,6 +97,26 @@ type GC struct {
 	DryRun bool `json:"dry_run,omitempty"` // only tell
 }
 
+// Commit makes the drift of an environment a snapshot.
+type Commit struct {
+	EnvID   manifest.EnvID `json:"env_id"`
+	Message string         `json:"message"`
+	Discard bool           `json:"discard,omitempty"` // with To: the drift goes instead
+	To      *digest.Digest `json:"to,omitempty"`      // the snapshot to go to then, or "" for the built state; nil: the new one
+}
+
+// CommitResult is the answer to Commit.
+type CommitResult struct {
+	Record   *storage.Record   `json:"record"`
+	Snapshot *storage.Snapshot `json:"snapshot,omitempty"` // nil: there was no drift to keep
+}
+
+// RemoveSnapshot removes a snapshot that nothing lies on.
+type RemoveSnapshot struct {
+	EnvID manifest.EnvID `json:"env_id"`
+	ID    digest.Digest  `json:"id"`
+}
+
 // GCResult is the answer to GC.
 type GCResult struct {
 	Removed []Garbage `json:"removed"`
@@ -100,7 +124,7 @@ type GCResult struct {
 
 // Garbage is one thing that nothing needs.
 type Garbage struct {
-	Kind   string `json:"kind"` // "scratch", "image", "layer", "file", "download", "damaged" or "lock"
+	Kind   string `json:"kind"` // "scratch", "image", "layer", "file", "download", "damaged", "lock" or "drift"
 	ID     string `json:"id"`
 	Size   int64  `json:"size"` // bytes on disk
 	Reason string `json:"reason"`
@@ -155,11 +179,14 @@ type VerifyResult struct {
 
 // VerifiedLayer is what became of one layer, or of the image.
 type VerifiedLayer struct {
-	What    string        `json:"what"` // "base layer", "package layer" or "image"
+	What    string        `json:"what"` // "base layer", "package layer", "image", or SnapshotLayer and 12 digits
 	Digest  digest.Digest `json:"digest"`
 	Found   digest.Digest `json:"found,omitempty"`   // of what is in the store; empty when nothing is
 	Rebuilt digest.Digest `json:"rebuilt,omitempty"` // of what was made again
 }
+
+// SnapshotLayer begins the name of a snapshot among verified layers; the beginning of its id follows.
+const SnapshotLayer = "snapshot "
 
 // Difference is a path that two builds do not agree about.
 type Difference struct {

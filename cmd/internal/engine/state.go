@@ -1,0 +1,126 @@
+package engine
+
+import (
+	"context"
+	"errors"
+
+	"github.com/karapace/karapace/cmd/internal/failure"
+	"github.com/karapace/karapace/storage"
+)
+
+// allow asks the table of transitions.
+func allow(r *storage.Record, a storage.Action, force bool) error {
+	err := r.Allow(a, force)
+	var state *storage.StateError
+	if errors.As(err, &state) {
+		return failure.New(failure.General, err, state.Hint())
+	}
+	return err
+}
+
+// aloneIn keeps sessions and other changes out of an environment for an action, if its state allows that and no session
+// is in it. It returns the record as it is then.
+func (e *Engine) aloneIn(ctx context.Context, s *storage.Store, r *storage.Record, a storage.Action, force bool) (*storage.Record, *storage.Lock, error) {
+	lock, err := s.AloneIn(ctx, r.EnvID, func() { e.Progress.Step("wait for another command to end") })
+	if err != nil {
+		return nil, nil, lockFailure(err)
+	}
+	now, err := s.Record(r.EnvID)
+	if err == nil {
+		err = allow(now, a, force)
+	}
+	if err == nil {
+		err = e.refuseRunning(ctx, s, now)
+	}
+	if err == nil && a == storage.Destroy && !force {
+		err = refuseUsed(s, now)
+	}
+	if err != nil {
+		lock.Unlock()
+		return nil, nil, storeFailure(err)
+	}
+	return now, lock, nil
+}
+
+// refuseUsed gives an error when karapace run is on the layers of an environment.
+func refuseUsed(s *storage.Store, r *storage.Record) error {
+	if !s.InUse(r.EnvID) {
+		return nil
+	}
+	return failure.New(failure.General, errors.New("environment "+displayName(r)+" is used by a karapace run"), "wait for that to end")
+}
+
+// lockFailure is what to say when an environment cannot be locked: it went while somebody waited for it.
+func lockFailure(err error) error {
+	var gone *storage.NotFoundError
+	if errors.As(err, &gone) {
+		gone.Ref = shortRef(gone.Ref)
+		return notFound(gone)
+	}
+	return storeFailure(err)
+}
+
+// errChanged says that an environment is no longer, or not yet, what a session was prepared for.
+var errChanged = errors.New("the environment is being changed by another command")
+
+// settled is asked by a session when no other one can start its environment any more: whoever changes the environment now
+// sees that session, and whoever began before is seen here.
+func settled(s *storage.Store, r *storage.Record) error {
+	lock, err := s.TrySettledIn(r.EnvID)
+	defer lock.Unlock()
+	if err != nil {
+		return err
+	}
+	if lock == nil || s.Changed(r) {
+		return errChanged
+	}
+	return nil
+}
+
+// awaitSettled waits until nobody changes an environment.
+func (e *Engine) awaitSettled(ctx context.Context, s *storage.Store, r *storage.Record) error {
+	lock, err := s.SettledIn(ctx, r.EnvID, func() { e.Progress.Step("wait for another command to end") })
+	lock.Unlock()
+	return lockFailure(err)
+}
+
+// Freeze makes the root of an environment read-only for whoever enters it.
+func (e *Engine) Freeze(ctx context.Context, ref string) (*storage.Record, bool, error) {
+	return e.become(ctx, ref, storage.Freeze)
+}
+
+// Unfreeze lets sessions write again. changed is false when they could already.
+func (e *Engine) Unfreeze(ctx context.Context, ref string) (*storage.Record, bool, error) {
+	return e.become(ctx, ref, storage.Unfreeze)
+}
+
+// Archive keeps an environment from being entered or changed.
+func (e *Engine) Archive(ctx context.Context, ref string) (*storage.Record, bool, error) {
+	return e.become(ctx, ref, storage.Archive)
+}
+
+// Unarchive makes an environment what it was before it was archived.
+func (e *Engine) Unarchive(ctx context.Context, ref string) (*storage.Record, bool, error) {
+	return e.become(ctx, ref, storage.Unarchive)
+}
+
+// become gives an environment the state that an action leads to.
+func (e *Engine) become(ctx context.Context, ref string, a storage.Action) (r *storage.Record, changed bool, err error) {
+	s, r, err := e.find(ref)
+	if err != nil {
+		return nil, false, err
+	}
+	r, lock, err := e.aloneIn(ctx, s, r, a, false)
+	if err != nil {
+		return nil, false, err
+	}
+	defer lock.Unlock()
+	if r.State == r.After(a) {
+		return r, false, nil
+	}
+	r, err = s.Update(ctx, r.EnvID, func(r *storage.Record) error {
+		r.Become(r.After(a))
+		return nil
+	})
+	return r, true, storeFailure(err)
+}
