@@ -2,6 +2,7 @@ package fstree
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"slices"
@@ -13,6 +14,7 @@ import (
 type lowers struct {
 	marks *marks
 	fds   []int
+	trees []string // what each of them lies in
 }
 
 func openLowers(m *marks, dirs []string) (*lowers, error) {
@@ -23,7 +25,7 @@ func openLowers(m *marks, dirs []string) (*lowers, error) {
 			l.close()
 			return nil, err
 		}
-		l.fds = append(l.fds, fd)
+		l.fds, l.trees = append(l.fds, fd), append(l.trees, d)
 	}
 	return l, nil
 }
@@ -42,6 +44,7 @@ type hidden struct {
 	name  string
 	st    unix.Stat_t
 	below *lowers // when it is a directory: what an overlay merges; to be closed
+	own   lowers  // room for it
 }
 
 func (h *hidden) isDir() bool { return h.there && isDir(&h.st) }
@@ -49,8 +52,9 @@ func (h *hidden) isDir() bool { return h.there && isDir(&h.st) }
 // find looks a name up as an overlay does: the first layer that has it decides, directories are merged until a layer
 // has something else there, or an opaque directory.
 func (l *lowers) find(name string) (*hidden, error) {
-	h := &hidden{name: name, below: &lowers{marks: l.marks}}
-	for _, fd := range l.fds {
+	h := &hidden{name: name, own: lowers{marks: l.marks}}
+	h.below = &h.own
+	for i, fd := range l.fds {
 		st, err := lstatat(fd, name)
 		if err == unix.ENOENT {
 			continue
@@ -71,7 +75,10 @@ func (l *lowers) find(name string) (*hidden, error) {
 		if err != nil {
 			return h, fmt.Errorf("look into the layers below: %w", err)
 		}
-		h.below.fds = append(h.below.fds, child)
+		h.below.fds, h.below.trees = append(h.below.fds, child), append(h.below.trees, l.trees[i])
+		if i == len(l.fds)-1 {
+			break
+		}
 		if opaque, err := l.marks.isOpaque(child); err != nil || opaque {
 			return h, err
 		}
@@ -133,7 +140,7 @@ func (h *hidden) sameFile(dir int, st *unix.Stat_t) (bool, error) {
 }
 
 // sameContent compares the attributes and the bytes of an open regular file with those below.
-func (h *hidden) sameContent(fd int) (bool, error) {
+func (h *hidden) sameContent(ctx context.Context, fd int) (bool, error) {
 	other, err := openFile(h.dir, h.name)
 	if err != nil {
 		return false, err
@@ -142,7 +149,7 @@ func (h *hidden) sameContent(fd int) (bool, error) {
 	if same, err := sameXattrs(fd, other, false); err != nil || !same {
 		return false, err
 	}
-	return sameBytes(fd, other)
+	return sameBytes(ctx, fd, other)
 }
 
 // sameDir compares the attributes of an open directory with the one below.
@@ -162,11 +169,14 @@ func sameXattrs(a, b int, dir bool) (bool, error) {
 	return slices.Equal(x, y), err
 }
 
-func sameBytes(a, b int) (bool, error) {
+func sameBytes(ctx context.Context, a, b int) (bool, error) {
 	p, q := direntBuffers.Get().(*[]byte), direntBuffers.Get().(*[]byte)
 	defer direntBuffers.Put(p)
 	defer direntBuffers.Put(q)
 	for off := int64(0); ; {
+		if err := context.Cause(ctx); err != nil {
+			return false, err
+		}
 		n, err := preadFull(a, *p, off)
 		if err != nil {
 			return false, err

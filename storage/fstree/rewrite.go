@@ -33,7 +33,7 @@ func (n *normaliser) file(s *spot) (stays bool, err error) {
 	if same, err := s.below.sameFile(s.dir, &s.st); err != nil {
 		return false, err
 	} else if same {
-		if same, err := s.below.sameContent(fd); err != nil || same {
+		if same, err := s.below.sameContent(n.ctx, fd); err != nil || same {
 			return false, err
 		}
 	}
