@@ -126,3 +126,19 @@ type Manager interface {
 	// Install installs exactly pkgs from the vault; the requested ones are asked for by name.
 	Install(ctx context.Context, sb Sandbox, f Fetcher, pkgs []manifest.Package) error
 }
+
+// Lister is a Manager that can list what is installed.
+type Lister interface {
+	// Installed lists the packages of the system in the sandbox, in no order.
+	Installed(ctx context.Context, sb Sandbox) ([]Installed, error)
+	// CompareVersions orders versions: negative when a is older than b.
+	CompareVersions(a, b string) int
+}
+
+// Installed is an installed package.
+type Installed struct {
+	Name, Version, Arch string
+	Explicit            bool // asked for by name, not only needed by others
+	Guessed             bool // Explicit is no more than likely
+	Foreign             bool // of another architecture than the system
+}

@@ -188,19 +188,41 @@ func LocalEntries(t aptrepo.Tree) ([]string, error) {
 	return out, nil
 }
 
+// List gives what pacman has installed, and whether each was asked for by name and not only as a dependency.
+func List(t aptrepo.Tree, each func(p Installed, explicit bool)) error {
+	dirs, err := LocalEntries(t)
+	if err != nil {
+		return err
+	}
+	for _, dir := range dirs {
+		p, d, err := readLocal(t, dir)
+		if err != nil {
+			return fmt.Errorf("read pacman's database: %s: %w", dir, err)
+		}
+		reason := d.one("REASON")
+		each(p, reason == "" || reason == "0")
+	}
+	return nil
+}
+
 func readInstalled(t aptrepo.Tree, dir string) (Installed, error) {
+	p, _, err := readLocal(t, dir)
+	return p, err
+}
+
+func readLocal(t aptrepo.Tree, dir string) (Installed, Desc, error) {
 	f, err := t.Open(path.Join(localDir, dir, "desc"))
 	if errors.Is(err, fs.ErrNotExist) {
-		return Installed{}, errNoDesc
+		return Installed{}, nil, errNoDesc
 	}
 	if err != nil {
-		return Installed{}, err
+		return Installed{}, nil, err
 	}
 	defer f.Close()
 	d, err := readDesc(f)
 	if err != nil {
-		return Installed{}, err
+		return Installed{}, nil, err
 	}
 	p := Installed{Name: d.one("NAME"), Version: d.one("VERSION"), Arch: d.one("ARCH")}
-	return p, checkNames(p.Name, p.Version, p.Arch)
+	return p, d, checkNames(p.Name, p.Version, p.Arch)
 }
