@@ -90,7 +90,7 @@ func (p *program) commands() []*cli.Command {
 	all := []*cli.Command{
 		p.newCommand(), p.lockCommand(), p.pinCommand(), p.buildCommand(), p.rebuildCommand(), p.verifyCommand(), p.fetchCommand(), p.quickCommand(),
 		p.enterCommand(), p.execCommand(), p.runCommand(), p.stopCommand(),
-		p.listCommand(), p.inspectCommand(), p.renameCommand(), p.destroyCommand(),
+		p.listCommand(), p.inspectCommand(), p.diffCommand(), p.adoptCommand(), p.renameCommand(), p.destroyCommand(),
 		p.commitCommand(), p.snapshotsCommand(), p.restoreCommand(),
 		p.freezeCommand(), p.unfreezeCommand(), p.archiveCommand(), p.unarchiveCommand(),
 		p.imagesCommand(), p.gcCommand(), p.backendsCommand(), p.doctorCommand(),

@@ -78,6 +78,8 @@ func (w *worker) do(ctx context.Context, req *wire.Request) (any, error) {
 		return w.verify(ctx, req.Verify)
 	case req.GC != nil:
 		return w.gc(ctx, req.GC)
+	case req.Diff != nil:
+		return w.diff(ctx, req.Diff)
 	case req.Sweep != nil && req.Sweep.All:
 		return struct{}{}, w.sweepAll()
 	case req.Sweep != nil:

@@ -20,7 +20,7 @@ func (w *worker) mountOverlay(target, lower, upper, work string) (fuse bool, err
 	if w.overlay != "fuse" {
 		mode := "redirect_dir=off,metacopy=off,index=off,xino=off"
 		if w.rootless {
-			mode = "userxattr"
+			mode = "index=off,userxattr"
 		}
 		err := unix.Mount("overlay", target, "overlay", 0, dirs+",volatile,"+mode)
 		if err == nil {

@@ -28,7 +28,7 @@ func (b *build) startFromEarlier() error {
 			return failure.New(failure.Usage, fmt.Errorf("package %s is not in %s", name, b.req.LockFile), "karapace lock --update without a name updates all")
 		}
 	}
-	if len(u.Packages) > 0 && old.BaseImage == b.lock.BaseImage && old.Arch == b.lock.Arch {
+	if u.Some() && old.BaseImage == b.lock.BaseImage && old.Arch == b.lock.Arch {
 		b.lock.BaseImageLocation, b.lock.BaseImageDigest, b.lock.BasePackages = old.BaseImageLocation, old.BaseImageDigest, old.BasePackages
 		b.lock.Repositories, b.lock.BuildEnvironment = old.Repositories, old.BuildEnvironment
 	}
@@ -38,7 +38,7 @@ func (b *build) startFromEarlier() error {
 // ask has the manager resolve. In an update of single packages it may first change no other one; if they do not go
 // together, those that nobody asked for by name may change too.
 func (b *build) ask(ctx context.Context, m distro.Manager, sb *sandbox, req distro.Request) (*distro.Plan, error) {
-	if b.earlier == nil || len(b.req.Update.Packages) == 0 {
+	if b.earlier == nil || !b.req.Update.Some() {
 		return m.Plan(ctx, sb, b.remote(), req)
 	}
 	for _, p := range b.earlier.Packages {

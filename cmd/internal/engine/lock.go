@@ -21,6 +21,8 @@ type LockOptions struct {
 	Offline  bool
 	Backend  string      // that package managers run in; empty is namespace
 	Twice    *wire.Twice // not nil: build it twice, and promise what both gave
+
+	added []string // with Update: packages that are new in the manifest; all others keep their versions as far as that is possible
 }
 
 // LockResult is a lock and what changed in it.
@@ -62,36 +64,44 @@ func (e *Engine) Lock(ctx context.Context, o LockOptions) (*LockResult, error) {
 }
 
 func (e *Engine) resolve(ctx context.Context, p *project, o LockOptions) (*LockResult, error) {
+	out, text, err := e.resolved(ctx, p, o)
+	if err != nil || !out.Written {
+		return out, err
+	}
+	if err := storage.WriteFile(p.LockFile, text, 0o644); err != nil {
+		return nil, failure.New(failure.Lock, err, "")
+	}
+	return out, nil
+}
+
+// resolved makes a lock without writing it; out.Written tells whether it is to be.
+func (e *Engine) resolved(ctx context.Context, p *project, o LockOptions) (out *LockResult, text []byte, err error) {
 	s, err := storage.Create(e.StoreRoot)
 	if err != nil {
-		return nil, storeFailure(err)
+		return nil, nil, storeFailure(err)
 	}
 	old, oldText := p.Lock, p.LockText
 	req := wire.Build{LockOnly: true, Twice: o.Twice}
 	if o.Update {
 		p.LockText = nil
 		if old != nil {
-			req.Update = &wire.Update{Lock: oldText, Packages: o.Only}
+			req.Update = &wire.Update{Lock: oldText, Packages: o.Only, Added: o.added}
 		}
 	}
 	res, err := e.buildRequest(ctx, s, p, BuildOptions{Offline: o.Offline, Backend: o.Backend}, req)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	if len(res.Differences) > 0 {
-		return &LockResult{File: p.LockFile, Differences: res.Differences, Varied: res.Varied}, differ(p, res.Differences)
+		return &LockResult{File: p.LockFile, Differences: res.Differences, Varied: res.Varied}, nil, differ(p, res.Differences)
 	}
 	l, err := manifest.ParseLock(p.LockFile, res.Lock)
 	if err != nil {
-		return nil, failure.New(failure.General, fmt.Errorf("the new lock does not hold: %w", err), "")
+		return nil, nil, failure.New(failure.General, fmt.Errorf("the new lock does not hold: %w", err), "")
 	}
-	out := &LockResult{File: p.LockFile, Lock: l, Written: true, Changes: manifest.DiffLocks(old, l), Varied: res.Varied}
+	out = &LockResult{File: p.LockFile, Lock: l, Written: true, Changes: manifest.DiffLocks(old, l), Varied: res.Varied}
 	if old != nil && old.ID() == l.ID() && (o.Twice == nil || bytes.Equal(oldText, res.Lock)) {
 		out.Written, out.Lock = false, old
-		return out, nil
 	}
-	if err := storage.WriteFile(p.LockFile, res.Lock, 0o644); err != nil {
-		return nil, failure.New(failure.Lock, err, "")
-	}
-	return out, nil
+	return out, res.Lock, nil
 }

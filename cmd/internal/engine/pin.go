@@ -87,12 +87,24 @@ func (e *Engine) pinned(ctx context.Context, p *project, satisfied bool) (string
 	return res.Pinned, nil
 }
 
-// repin writes another base.image into the manifest's file, which keeps its mode and, behind a link, its place.
+// repin writes another base.image into the manifest's file.
 func (p *project) repin(image string) error {
 	text, err := manifest.WithBaseImage(p.File, p.Text, image)
 	if err != nil {
 		return failure.New(failure.Manifest, err, "")
 	}
+	if err := p.rewrite(text); err != nil {
+		return err
+	}
+	if p.Manifest, err = manifest.Parse(p.File, text); err != nil {
+		return failure.New(failure.Manifest, err, "")
+	}
+	p.Text = text
+	return nil
+}
+
+// rewrite writes the manifest's file, which keeps its mode and, behind a link, its place.
+func (p *project) rewrite(text []byte) error {
 	path, err := filepath.EvalSymlinks(filepath.Join(p.Dir, filepath.Base(p.File)))
 	if err != nil {
 		return failure.New(failure.Manifest, err, "")
@@ -101,14 +113,7 @@ func (p *project) repin(image string) error {
 	if err != nil {
 		return failure.New(failure.Manifest, err, "")
 	}
-	if err := storage.WriteFile(path, text, info.Mode().Perm()); err != nil {
-		return failure.New(failure.Manifest, err, "")
-	}
-	if p.Manifest, err = manifest.Parse(p.File, text); err != nil {
-		return failure.New(failure.Manifest, err, "")
-	}
-	p.Text = text
-	return nil
+	return failure.New(failure.Manifest, storage.WriteFile(path, text, info.Mode().Perm()), "")
 }
 
 // relock makes a lock for the manifest as it is now. One that satisfied it before only learns the base's new name, so

@@ -90,6 +90,11 @@ func (e *Engine) storeEnv() []string {
 	return env
 }
 
+// receiver is a result of which parts come before the end.
+type receiver interface {
+	receive(changes []byte)
+}
+
 // events reads the answer to its end. It returns the error the program told, if any.
 func (e *Engine) events(r io.Reader, result any) (*wire.Error, error) {
 	sc := bufio.NewScanner(r)
@@ -110,6 +115,10 @@ func (e *Engine) events(r io.Reader, result any) (*wire.Error, error) {
 			e.Progress.Transfer(ev.Transfer.What, ev.Transfer.Files, ev.Transfer.Done, ev.Transfer.Total)
 		case ev.Step != "":
 			e.Progress.Step(ev.Step)
+		case len(ev.Changes) > 0:
+			if r, ok := result.(receiver); ok {
+				r.receive(ev.Changes)
+			}
 		case ev.Note != "":
 			e.Progress.Note(strings.TrimSpace(ev.Note))
 		}

@@ -24,6 +24,7 @@ type Request struct {
 	Images   *Images `json:"images,omitempty"`
 	Verify   *Verify `json:"verify,omitempty"`
 	GC       *GC     `json:"gc,omitempty"`
+	Diff     *Diff   `json:"diff,omitempty"`
 
 	Commit         *Commit         `json:"commit,omitempty"`
 	RemoveSnapshot *RemoveSnapshot `json:"remove_snapshot,omitempty"`
@@ -67,7 +68,11 @@ type Build struct {
 type Update struct {
 	Lock     []byte   `json:"lock"` // what everything else is kept from
 	Packages []string `json:"packages"`
+	Added    []string `json:"added,omitempty"` // packages that the earlier lock need not have
 }
+
+// Some tells whether only some packages may change.
+func (u *Update) Some() bool { return len(u.Packages)+len(u.Added) > 0 }
 
 // Twice asks for a second build under other circumstances, which must give the same bytes.
 type Twice struct {
@@ -135,6 +140,7 @@ type Event struct {
 	Step     string          `json:"step,omitempty"`     // a new step of the work began
 	Transfer *Transfer       `json:"transfer,omitempty"` // how far the present one is
 	Note     string          `json:"note,omitempty"`     // something the user should know
+	Changes  []byte          `json:"changes,omitempty"`  // the next part of the answer to Diff: Changes, see Change.Append
 	Error    *Error          `json:"error,omitempty"`
 	Result   json.RawMessage `json:"result,omitempty"`
 }

@@ -1,0 +1,119 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/karapace/karapace/cmd/internal/failure"
+	"github.com/karapace/karapace/manifest"
+	"github.com/karapace/karapace/storage"
+)
+
+// AdoptOptions are what adopt takes.
+type AdoptOptions struct {
+	DryRun  bool // only tell
+	Offline bool
+	Backend string // that package managers run in; empty is namespace
+}
+
+// AdoptResult is what a manifest and its lock have more now.
+type AdoptResult struct {
+	Record   *storage.Record
+	File     string   // the manifest
+	Packages []string // added to it
+	Foreign  []string // not added: they are of another architecture
+	Lock     *LockResult
+}
+
+// Adopt adds the packages that somebody has installed in an environment, by name, to the manifest it was built from and
+// to its lock. Both are written only when the lock could be made; the other packages of the lock keep their versions as
+// far as that is possible.
+func (e *Engine) Adopt(ctx context.Context, ref string, o AdoptOptions) (*AdoptResult, error) {
+	drift, err := e.DiffPackages(ctx, ref)
+	if err != nil {
+		return nil, err
+	}
+	p, err := e.builtFrom(drift.Record)
+	if err != nil {
+		return nil, err
+	}
+	out := &AdoptResult{Record: drift.Record, File: p.File}
+	for _, c := range drift.Packages {
+		known := slices.Contains(p.Manifest.Packages, c.Name) || slices.Contains(p.Manifest.Apps, c.Name)
+		switch {
+		case !c.Explicit || known || c.Change != "installed" && c.Change != "marked":
+		case c.Foreign || !manifest.ValidPackageName(c.Name):
+			out.Foreign = append(out.Foreign, c.Name+":"+c.Arch)
+		default:
+			out.Packages = append(out.Packages, c.Name)
+		}
+	}
+	out.Packages = slices.Compact(out.Packages)
+	if len(out.Packages) == 0 || o.DryRun {
+		return out, nil
+	}
+	return out, e.adopt(ctx, p, out, o)
+}
+
+// builtFrom finds the manifest in the directory an environment was built from whose lock is the environment's.
+func (e *Engine) builtFrom(r *storage.Record) (*project, error) {
+	files, err := filepath.Glob(filepath.Join(globbed(r.ManifestDir), "*.toml"))
+	if err != nil {
+		return nil, failure.New(failure.Manifest, err, "")
+	}
+	for _, file := range files {
+		text, err := readFile(lockName(file), lockLimit)
+		if err != nil {
+			continue
+		}
+		if id, ok := manifest.PeekLock(text); ok && id == r.EnvID {
+			return e.load(file)
+		}
+	}
+	return nil, failure.New(failure.Manifest, fmt.Errorf("no manifest in %s has the lock of environment %s", r.ManifestDir, displayName(r)),
+		"add the packages that karapace diff --packages lists to the manifest by hand, then karapace lock --update")
+}
+
+// globbed keeps the characters of a directory from being a pattern.
+func globbed(dir string) string {
+	return strings.NewReplacer(`\`, `\\`, `*`, `\*`, `?`, `\?`, `[`, `\[`).Replace(dir)
+}
+
+// adopt makes the lock of the longer manifest, then writes both. If the lock cannot be written the manifest is put back.
+func (e *Engine) adopt(ctx context.Context, p *project, out *AdoptResult, o AdoptOptions) error {
+	before := p.Text
+	text, err := manifest.WithPackages(p.File, p.Text, out.Packages)
+	if err != nil {
+		return failure.New(failure.Manifest, err, "")
+	}
+	m, err := manifest.Parse(p.File, text)
+	if err != nil {
+		return failure.New(failure.Manifest, err, "")
+	}
+	m.Base.Arch = p.Manifest.Base.Arch
+	p.Text, p.Manifest = text, m
+	res, lock, err := e.resolved(ctx, p, LockOptions{Update: true, added: out.Packages, Offline: o.Offline, Backend: o.Backend})
+	if err != nil {
+		return notAdopted(err, p)
+	}
+	out.Lock = res
+	if err := p.rewrite(text); err != nil {
+		return err
+	}
+	if err := storage.WriteFile(p.LockFile, lock, 0o644); err != nil {
+		return failure.New(failure.Lock, errors.Join(err, p.rewrite(before)), "")
+	}
+	return nil
+}
+
+func notAdopted(err error, p *project) error {
+	if errors.Is(err, context.Canceled) {
+		return err
+	}
+	kind, hint := failure.Of(err)
+	return &failure.Error{Kind: kind, Err: fmt.Errorf("no lock can be made with these packages, and %s is as it was: %w", p.File, err), Hint: hint}
+}
