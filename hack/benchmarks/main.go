@@ -79,6 +79,7 @@ func run(ctx context.Context, o options) error {
 		{joinRows, joins},
 		{importRows, imports},
 		{captureRows, captures},
+		{diffRows, diffs},
 		{installRows, installs},
 		{fetchRows, fetches},
 	} {
