@@ -54,9 +54,12 @@ func (r *Record) Snapshot(id digest.Digest) *Snapshot {
 }
 
 // Chain is what the writable layer lies on: the current snapshot, its parent, and so on down to the built state.
-func (r *Record) Chain() []Snapshot {
+func (r *Record) Chain() []Snapshot { return r.ChainOf(r.Current) }
+
+// ChainOf is a snapshot, its parent, and so on down to the built state, which as an empty id has none.
+func (r *Record) ChainOf(id digest.Digest) []Snapshot {
 	var chain []Snapshot
-	for s := r.Snapshot(r.Current); s != nil; s = r.Snapshot(s.Parent) {
+	for s := r.Snapshot(id); s != nil; s = r.Snapshot(s.Parent) {
 		chain = append(chain, *s)
 	}
 	return chain

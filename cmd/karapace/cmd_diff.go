@@ -13,40 +13,40 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/karapace/karapace/cmd/internal/engine"
-	"github.com/karapace/karapace/storage"
 )
 
 func (p *program) diffCommand() *cli.Command {
 	return &cli.Command{
-		Name: "diff", Usage: "show what an environment has otherwise than as built", ArgsUsage: "[ENV]",
+		Name: "diff", Usage: "show what was changed in an environment", ArgsUsage: "[ENV [SNAPSHOT|built]]",
 		Flags: []cli.Flag{&cli.BoolFlag{Name: "packages", Aliases: []string{"p"}, Usage: "in packages, not in paths"}},
 		Action: p.working(func(c *cli.Context) error {
-			ref, err := p.optional(c, "ENV")
+			ref, snapshot := c.Args().Get(0), c.Args().Get(1)
 			switch {
-			case err != nil:
-				return err
+			case c.NArg() > 2:
+				return usage(fmt.Errorf("karapace diff takes ENV and SNAPSHOT, and got %d arguments", c.NArg()))
 			case c.Bool("packages"):
-				return p.diffPackages(ref)
+				return p.diffPackages(ref, snapshot)
 			case p.json:
-				return p.diffDocument(ref)
+				return p.diffDocument(ref, snapshot)
 			}
-			return p.diffLines(ref)
+			return p.diffLines(ref, snapshot)
 		}),
 	}
 }
 
 // diffDocument prints the JSON document, which wants its arrays one after the other.
-func (p *program) diffDocument(ref string) error {
+func (p *program) diffDocument(ref, snapshot string) error {
 	all := map[string][]changeDocument{"+": {}, "~": {}, "-": {}}
-	r, err := p.engine.Diff(p.ctx, ref, func(c engine.Change) error {
+	compared, err := p.engine.Diff(p.ctx, ref, snapshot, func(c engine.Change) error {
 		all[c.Op] = append(all[c.Op], newChangeDocument(c))
 		return nil
 	})
 	if err != nil {
 		return err
 	}
+	r := compared.Record
 	return p.document(map[string]any{
-		"env_id": r.EnvID, "short_id": r.EnvID.Short(), "name": r.Name, "has_drift": len(all["+"])+len(all["~"])+len(all["-"]) > 0,
+		"env_id": r.EnvID, "short_id": r.EnvID.Short(), "name": r.Name, "snapshot": compared.Snapshot, "has_drift": len(all["+"])+len(all["~"])+len(all["-"]) > 0,
 		"added": all["+"], "modified": all["~"], "removed": all["-"],
 	})
 }
@@ -79,10 +79,10 @@ type tally struct {
 	bytes int64 // of contents
 }
 
-func (p *program) diffLines(ref string) error {
+func (p *program) diffLines(ref, snapshot string) error {
 	out := bufio.NewWriterSize(p.stdout, 64<<10)
 	tallies := map[string]*tally{"+": {}, "~": {}, "-": {}}
-	r, err := p.engine.Diff(p.ctx, ref, func(c engine.Change) error {
+	compared, err := p.engine.Diff(p.ctx, ref, snapshot, func(c engine.Change) error {
 		t := tallies[c.Op]
 		t.paths++
 		if c.Op != "~" || slices.Contains(c.What, "content") || slices.Contains(c.What, "type") {
@@ -93,11 +93,11 @@ func (p *program) diffLines(ref string) error {
 	if err = errors.Join(err, out.Flush()); err != nil {
 		return err
 	}
-	p.diffSummary(r, tallies)
+	p.diffSummary(compared, tallies)
 	return nil
 }
 
-func (p *program) diffSummary(r *storage.Record, tallies map[string]*tally) {
+func (p *program) diffSummary(c *engine.Comparison, tallies map[string]*tally) {
 	var parts []string
 	for _, k := range []struct{ op, word string }{{"+", "added"}, {"~", "modified"}, {"-", "removed"}} {
 		if t := tallies[k.op]; t.paths > 0 {
@@ -109,7 +109,7 @@ func (p *program) diffSummary(r *storage.Record, tallies map[string]*tally) {
 		}
 	}
 	if len(parts) == 0 {
-		p.say("%s is as it was built", label(r.Name, r.EnvID.Short()))
+		p.say("%s is as %s left it", label(c.Record.Name, c.Record.EnvID.Short()), c.State())
 		return
 	}
 	p.say("%s", strings.Join(parts, ", "))
@@ -167,21 +167,21 @@ func plain(s string) bool {
 	return true
 }
 
-func (p *program) diffPackages(ref string) error {
-	d, err := p.engine.DiffPackages(p.ctx, ref)
+func (p *program) diffPackages(ref, snapshot string) error {
+	d, err := p.engine.DiffPackages(p.ctx, ref, snapshot)
 	if err != nil {
 		return err
 	}
 	r := d.Record
 	if p.json {
 		return p.document(map[string]any{
-			"env_id": r.EnvID, "short_id": r.EnvID.Short(), "name": r.Name, "manager": d.Manager, "has_drift": len(d.Packages) > 0,
+			"env_id": r.EnvID, "short_id": r.EnvID.Short(), "name": r.Name, "snapshot": d.Snapshot, "manager": d.Manager, "has_drift": len(d.Packages) > 0,
 			"packages": packageDocuments(d.Packages),
 		})
 	}
 	name := label(r.Name, r.EnvID.Short())
 	if len(d.Packages) == 0 {
-		p.say("the packages of %s are as they were built", name)
+		p.say("the packages of %s are as %s left them", name, d.State())
 		return nil
 	}
 	rows, adoptable := [][]string{{"PACKAGE", "ARCH", "OLD", "NEW", "CHANGE"}}, false
@@ -261,7 +261,11 @@ func (p *program) adopted(res *engine.AdoptResult, o engine.AdoptOptions) error 
 	if err := p.locked(res.Lock, engine.LockOptions{Update: true}); err != nil {
 		return err
 	}
-	p.say("karapace rebuild %s makes the environment anew with them", file)
+	if name := res.Record.Name; name != "" {
+		p.say("karapace rebuild %s --name %s --force makes the environment anew with them, without what else was changed in it", file, name)
+	} else {
+		p.say("karapace build %s makes an environment with them", file)
+	}
 	return nil
 }
 

@@ -8,6 +8,8 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/opencontainers/go-digest"
+
 	"github.com/karapace/karapace/cmd/internal/failure"
 	"github.com/karapace/karapace/cmd/internal/wire"
 	"github.com/karapace/karapace/manifest/distro"
@@ -18,26 +20,41 @@ import (
 // changesAtOnce is how many bytes of changes go into one event, at least.
 const changesAtOnce = 32 << 10
 
-// diff tells what the writable layer of an environment changes, which may be running meanwhile.
+// diff tells in what an environment, which may be running meanwhile, is not as it was once.
 func (w *worker) diff(ctx context.Context, req *wire.Diff) (*wire.DiffResult, error) {
 	r, err := w.store.Record(req.EnvID)
 	if err != nil {
 		return nil, failure.New(failure.Store, err, "")
 	}
-	if req.Packages != nil {
-		return w.diffPackages(ctx, r, req.Packages)
+	if req.Snapshot != "" && r.Snapshot(req.Snapshot) == nil {
+		return nil, failure.New(failure.General, fmt.Errorf("environment %s has no snapshot %s", r.Title(), req.Snapshot), "karapace snapshots "+r.Title())
 	}
-	return &wire.DiffResult{}, w.diffPaths(ctx, w.stacks(r))
+	s := w.stacks(r, req.Snapshot)
+	if req.Packages != nil {
+		return w.diffPackages(ctx, s, req.Packages)
+	}
+	return &wire.DiffResult{}, w.diffPaths(ctx, s)
 }
 
-// stacks are the writable layer on what was built, and that alone. The host layer is Karapace's own doing.
-func (w *worker) stacks(r *storage.Record) fstree.Stacks {
-	s := fstree.Stacks{Aside: []string{w.store.EnvDir(r.EnvID, "host")}}
-	for _, l := range r.Lower {
-		s.Was = append(s.Was, w.store.Path(l))
+// stacks are an environment as it is, and as it was at a snapshot or when it was built. The host layer is Karapace's own
+// doing.
+func (w *worker) stacks(r *storage.Record, snapshot digest.Digest) fstree.Stacks {
+	return fstree.Stacks{
+		Now:   append([]string{w.store.UpperDir(r)}, w.state(r, r.Current)...),
+		Was:   w.state(r, snapshot),
+		Aside: []string{w.store.EnvDir(r.EnvID, "host")},
 	}
-	s.Now = append([]string{w.store.UpperDir(r)}, s.Was...)
-	return s
+}
+
+// state are the directories of a snapshot and all that it lies on, or of what was built.
+func (w *worker) state(r *storage.Record, snapshot digest.Digest) (dirs []string) {
+	for _, s := range r.ChainOf(snapshot) {
+		dirs = append(dirs, w.store.EnvDir(r.EnvID, s.Dir))
+	}
+	for _, l := range r.Lower {
+		dirs = append(dirs, w.store.Path(l))
+	}
+	return dirs
 }
 
 func (w *worker) diffPaths(ctx context.Context, s fstree.Stacks) error {
@@ -62,7 +79,7 @@ func (w *worker) diffPaths(ctx context.Context, s fstree.Stacks) error {
 		err = send()
 	}
 	if err != nil && ctx.Err() == nil {
-		err = failure.New(failure.Store, fmt.Errorf("compare the environment with what was built: %w", err), "")
+		err = failure.New(failure.Store, fmt.Errorf("compare the environment with what it was: %w", err), "")
 	}
 	return err
 }
@@ -75,13 +92,12 @@ func wireChange(c *fstree.Change) wire.Change {
 	return out
 }
 
-// diffPackages asks the environment's own package manager what it has, and what it had as built.
-func (w *worker) diffPackages(ctx context.Context, r *storage.Record, lock *wire.Build) (*wire.DiffResult, error) {
+// diffPackages asks the environment's own package manager what it has, and what it had.
+func (w *worker) diffPackages(ctx context.Context, s fstree.Stacks, lock *wire.Build) (*wire.DiffResult, error) {
 	b, err := w.newBuild(lock)
 	if err != nil {
 		return nil, err
 	}
-	s := w.stacks(r)
 	is, manager, err := b.installed(ctx, s.Now)
 	if err != nil {
 		return nil, err

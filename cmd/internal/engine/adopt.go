@@ -33,7 +33,7 @@ type AdoptResult struct {
 // to its lock. Both are written only when the lock could be made; the other packages of the lock keep their versions as
 // far as that is possible.
 func (e *Engine) Adopt(ctx context.Context, ref string, o AdoptOptions) (*AdoptResult, error) {
-	drift, err := e.DiffPackages(ctx, ref)
+	drift, err := e.DiffPackages(ctx, ref, builtRef)
 	if err != nil {
 		return nil, err
 	}

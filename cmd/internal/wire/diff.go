@@ -5,16 +5,19 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/opencontainers/go-digest"
+
 	"github.com/karapace/karapace/manifest"
 )
 
-// Diff asks what an environment's writable layer changes. The changes come as events; the result follows them.
+// Diff asks in what an environment is not as it was once. The changes come as events; the result follows them.
 type Diff struct {
 	EnvID    manifest.EnvID `json:"env_id"`
+	Snapshot digest.Digest  `json:"snapshot,omitempty"` // as of when; empty is the built state
 	Packages *Build         `json:"packages,omitempty"` // in packages, not in paths: what the environment's lock says, to run programs in it
 }
 
-// Change is a path that is not as it was built.
+// Change is a path that is not as it was.
 type Change struct {
 	Op      string // "+", "~" or "-"
 	Path    string // absolute; any bytes but NUL
@@ -74,7 +77,7 @@ type DiffResult struct {
 	Packages []PackageChange `json:"packages,omitempty"`
 }
 
-// PackageChange is a package that is not as it was built.
+// PackageChange is a package that is not as it was.
 type PackageChange struct {
 	Name     string `json:"name"`
 	Arch     string `json:"arch"`
