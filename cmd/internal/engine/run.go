@@ -114,7 +114,7 @@ func (e *Engine) ephemeral(ctx context.Context, s *storage.Store, r *storage.Rec
 		State:  filepath.Join(dir, "state"),
 		Spec:   spec,
 		Rootfs: backends.Rootfs{
-			Lower: lowerDirs(s, r), Upper: filepath.Join(dir, "upper"), Work: filepath.Join(dir, "work"), Volatile: true,
+			Lower: s.Lowers(r), Upper: filepath.Join(dir, "upper"), Work: filepath.Join(dir, "work"), Volatile: true,
 		},
 		Mapping: mapping,
 	}, o.Stdio)

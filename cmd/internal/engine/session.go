@@ -75,13 +75,10 @@ func (e *Engine) Spec(ref string, o SessionOptions) (*rspec.Spec, error) {
 // rootfs is the root of an environment with its own writable layer, which is one to read only when it is frozen.
 func rootfs(s *storage.Store, r *storage.Record) backends.Rootfs {
 	if r.State == storage.StateFrozen {
-		return backends.Rootfs{Lower: append([]string{s.UpperDir(r)}, lowerDirs(s, r)...)}
+		return backends.Rootfs{Lower: append([]string{s.UpperDir(r)}, s.Lowers(r)...)}
 	}
-	return backends.Rootfs{Lower: lowerDirs(s, r), Upper: s.UpperDir(r), Work: s.EnvDir(r.EnvID, "work")}
+	return backends.Rootfs{Lower: s.Lowers(r), Upper: s.UpperDir(r), Work: s.EnvDir(r.EnvID, "work")}
 }
-
-// lowerDirs are what lies below the writable layer.
-func lowerDirs(s *storage.Store, r *storage.Record) []string { return s.Lowers(r) }
 
 func (e *Engine) session(ctx context.Context, s *storage.Store, r *storage.Record, o SessionOptions, root backends.Rootfs) (backends.Exit, error) {
 	spec, err := e.spec(s, r, o)
@@ -223,7 +220,7 @@ func hostname(r *storage.Record) string { return strings.ReplaceAll(displayName(
 // view is the environment's root for reading single files. Layers that belong to subordinate ids cannot be read by the
 // user; the accounts in them are in the host layer too.
 func view(s *storage.Store, r *storage.Record) rootview.View {
-	return rootview.New(append([]string{s.UpperDir(r)}, lowerDirs(s, r)...)...)
+	return rootview.New(append([]string{s.UpperDir(r)}, s.Lowers(r)...)...)
 }
 
 // backendFailure gives the errors of backends their kind and a next step.
