@@ -176,6 +176,27 @@ func TestAddContinues(t *testing.T) {
 	}
 }
 
+// TestAddAfterTheLastByte goes on where a process was killed between the last byte and the vault.
+func TestAddAfterTheLastByte(t *testing.T) {
+	b := content(5_000, 32)
+	url := serve(t, serveRange(b))
+	c := newClient(t, nil)
+	p, err := c.openPartial(t.Context(), "url-"+urlName(url))
+	if err != nil || p.load(int64(len(b))) != nil {
+		t.Fatal(err)
+	}
+	if _, err := p.Write(b); err != nil {
+		t.Fatal(err)
+	}
+	p.note(url, `"`+digest(b)[:8]+`"`)
+	p.file.Close()
+	f, err := c.Add(t.Context(), "x", distro.Document{URL: url, Limit: int64(len(b))})
+	if err != nil || f.SHA256 != digest(b) {
+		t.Fatalf("%+v, %v", f, err)
+	}
+	inVault(t, c, b)
+}
+
 func TestAddLyingRange(t *testing.T) {
 	b := content(20_000, 32)
 	var n atomic.Int32

@@ -124,8 +124,11 @@ func (c *Client) position(p *partial, a answer, from string) error {
 	if err := p.reset(); err != nil {
 		return &localError{err}
 	}
-	if a.status == http.StatusPartialContent {
+	switch a.status {
+	case http.StatusPartialContent:
 		return errors.New("the server sent another range than asked for")
+	case http.StatusRequestedRangeNotSatisfiable: // all of it was there, perhaps
+		return errors.New("the server cannot continue the transfer")
 	}
 	tag := a.header.Get("Etag")
 	if !strings.HasPrefix(tag, `"`) {
@@ -143,7 +146,7 @@ type exchange struct {
 }
 
 type answer struct {
-	status int // 200, or what the conditions asked for: 206, 304
+	status int // 200, or what the conditions asked for: 206, 304, 416
 	header http.Header
 	body   io.Reader
 }
@@ -210,7 +213,7 @@ func (c *Client) streamOnce(ctx context.Context, u *url.URL, doc distro.Document
 // expected reports whether a status is an answer to what was asked.
 func expected(asked http.Header, status int) bool {
 	switch status {
-	case http.StatusPartialContent:
+	case http.StatusPartialContent, http.StatusRequestedRangeNotSatisfiable:
 		return asked.Get("Range") != ""
 	case http.StatusNotModified:
 		return asked.Get("If-None-Match")+asked.Get("If-Modified-Since") != ""
