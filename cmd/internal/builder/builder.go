@@ -17,6 +17,8 @@ import (
 	"sync"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/karapace/karapace/cmd/internal/failure"
 	"github.com/karapace/karapace/cmd/internal/wire"
 	"github.com/karapace/karapace/storage"
@@ -32,6 +34,9 @@ func Serve(ctx context.Context, in io.Reader, out io.Writer) error {
 	result, err := serve(ctx, in, t)
 	if err != nil {
 		kind, hint := failure.Of(err)
+		if errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT) { // whoever met it first took it for a failure of their own
+			kind, hint = failure.Store, "make room where the store is: karapace gc removes what nothing needs"
+		}
 		return t.send(wire.Event{Error: &wire.Error{Kind: kind, Message: err.Error(), Hint: hint}})
 	}
 	body, err := json.Marshal(result)
