@@ -86,11 +86,7 @@ func (b *build) compareOutput(ctx context.Context, got manifest.Output) error {
 			lines = append(lines, fmt.Sprintf("\n  %s: the lock says %s, it became %s", d.what, orNone(d.want), orNone(d.got)))
 		}
 	}
-	why, err := b.explain(ctx, want)
-	if err != nil {
-		return err
-	}
-	return failure.New(failure.Lock, errors.New("what was built is not what the lock promises:"+strings.Join(lines, "")+why),
+	return failure.New(failure.Lock, errors.New("what was built is not what the lock promises:"+strings.Join(lines, "")+b.explain(ctx, want)),
 		"the environment that was there is untouched; karapace lock --verify finds what varies, karapace lock --update makes a new lock")
 }
 
@@ -98,26 +94,36 @@ func (b *build) compareOutput(ctx context.Context, got manifest.Output) error {
 const explained = 20
 
 // explain lists in what the layers just built differ from those the lock promises, if the store has these.
-func (b *build) explain(ctx context.Context, want manifest.Output) (string, error) {
+func (b *build) explain(ctx context.Context, want manifest.Output) string {
+	if want.BaseLayer == b.base.ID && want.PackageLayer == b.packages.ID {
+		return ""
+	}
+	was, err := b.promised(want)
+	if err != nil {
+		return "\n  their files cannot be compared: " + err.Error()
+	}
+	all, err := b.differences(ctx, was, [2]layer{b.base, b.packages})
+	switch {
+	case len(all) > 0:
+		return "\n" + tell(all)
+	case err != nil:
+		return "\n  their files cannot be compared: " + err.Error()
+	}
+	return "\n  the promised layers are not in this store, so that their files cannot be compared"
+}
+
+// promised are those layers of a lock's output that the store has.
+func (b *build) promised(want manifest.Output) (was [2]layer, err error) {
 	store, err := b.layers()
 	if err != nil {
-		return "", err
+		return was, err
 	}
-	var was [2]layer
 	for i, id := range [2]digest.Digest{want.BaseLayer, want.PackageLayer} {
 		if l, ok := store.Lookup(id); ok {
 			was[i] = layer{ID: id, Dir: l.Dir}
 		}
 	}
-	is := [2]layer{b.base, b.packages}
-	all, err := b.differences(ctx, was, is)
-	if err != nil {
-		return "", err
-	}
-	if len(all) == 0 {
-		return "\n  the promised layers are not in this store, so that their files cannot be compared", nil
-	}
-	return "\n" + tell(all), nil
+	return was, nil
 }
 
 // tell is a list of differences in words, a line each.
