@@ -47,5 +47,5 @@ func readLines(dir, path string) [][]byte {
 	if err != nil || bytes.IndexByte(text, 0) >= 0 {
 		return nil
 	}
-	return bytes.SplitAfter(text, []byte("\n"))
+	return bytes.Split(bytes.TrimSuffix(text, []byte("\n")), []byte("\n")) // the last line may lack its end
 }

@@ -89,7 +89,7 @@ func (b *build) agree(ctx context.Context, res *wire.BuildResult) (out manifest.
 	if b.ref.Kind != manifest.BaseBootstrap { // nothing ran to make it
 		c.base = b.base
 	}
-	if res.Varied, err = c.otherwise(ctx, b.size()); err != nil {
+	if _, res.Varied, err = c.otherwise(ctx, b.size()); err != nil {
 		return out, err
 	}
 	res.Differences, err = c.differences(ctx, [2]layer{b.base, b.packages}, [2]layer{c.base, c.packages})
@@ -107,7 +107,7 @@ func (b *build) size() int64 {
 }
 
 // otherwise makes the layers under other circumstances, and tells which.
-func (b *build) otherwise(ctx context.Context, size int64) (varied []string, err error) {
+func (b *build) otherwise(ctx context.Context, size int64) (out manifest.Output, varied []string, err error) {
 	varied = []string{"time", "path", "number of processors"}
 	if memoryFor(size) && b.aside.inMemory(size) {
 		varied = append(varied, "order of directories")
@@ -115,13 +115,18 @@ func (b *build) otherwise(ctx context.Context, size int64) (varied []string, err
 	clock := b.aside.odd.moveClock()
 	defer oneProcessor()()
 	b.tell.Step("build it again, under other circumstances")
-	if _, err := b.make(ctx); err != nil {
-		return nil, err
+	if out, err = b.make(ctx); err != nil {
+		return out, nil, fmt.Errorf("the second build, under other circumstances: %w", err)
 	}
-	if clock && b.onBase("clock", func(sb *sandbox, _ string) error { clock = clockMoves(ctx, sb); return nil }) == nil && clock {
+	if clock && b.clockMoved(ctx) {
 		varied = append(varied, "clock, 400 days ahead")
 	}
-	return varied, nil
+	return out, varied, nil
+}
+
+func (b *build) clockMoved(ctx context.Context) (moved bool) {
+	err := b.onBase("clock", func(sb *sandbox, _ string) error { moved = clockMoves(ctx, sb); return nil })
+	return err == nil && moved
 }
 
 // nameVolatile finds the packages that volatile paths belong to.

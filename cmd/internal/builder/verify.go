@@ -8,6 +8,7 @@ import (
 
 	"github.com/karapace/karapace/cmd/internal/failure"
 	"github.com/karapace/karapace/cmd/internal/wire"
+	"github.com/karapace/karapace/manifest"
 	"github.com/karapace/karapace/storage"
 	"github.com/karapace/karapace/storage/fstree"
 	"github.com/karapace/karapace/storage/layers"
@@ -71,19 +72,16 @@ func (w *worker) rebuildAside(ctx context.Context, req *wire.Verify, was [2]laye
 	}
 	defer a.end(w)
 	b := first.again(a)
+	var out manifest.Output
 	if req.Odd {
-		res.Varied, err = b.otherwise(ctx, 3*(was[0].Size+was[1].Size)+b.size())
+		out, res.Varied, err = b.otherwise(ctx, 3*(was[0].Size+was[1].Size)+b.size())
 	} else {
-		_, err = b.make(ctx)
+		out, err = b.make(ctx)
 	}
 	if err != nil {
 		return err
 	}
-	image, err := b.image(ctx)
-	if err != nil {
-		return err
-	}
-	rebuilt := map[string]digest.Digest{"base layer": b.base.ID, "package layer": b.packages.ID, "image": image}
+	rebuilt := map[string]digest.Digest{"base layer": out.BaseLayer, "package layer": out.PackageLayer, "image": out.ImageDigest}
 	for i := range res.Layers {
 		res.Layers[i].Rebuilt = rebuilt[res.Layers[i].What]
 	}
