@@ -67,7 +67,7 @@ func serve(ctx context.Context, in io.Reader, t *teller) (any, error) {
 // together keeps what makes layers and what removes them apart.
 func (w *worker) together(ctx context.Context, req *wire.Request) (*storage.Lock, error) {
 	switch {
-	case req.GC != nil || req.Images != nil:
+	case req.GC != nil || req.Images != nil || req.Sweep != nil && req.Sweep.All:
 		return w.store.Alone(ctx, func() { w.tell.Step("wait for the end of builds") })
 	case req.Build != nil || req.Verify != nil:
 		return w.store.Share(ctx, func() { w.tell.Step("wait for a removal to end") })

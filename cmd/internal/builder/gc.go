@@ -3,6 +3,7 @@ package builder
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -71,29 +72,38 @@ func (w *worker) roots() (*roots, error) {
 	if r.layers, err = w.used(); err != nil {
 		return nil, err
 	}
-	locks, err := filepath.Glob(w.store.EnvDir("*", "karapace.lock"))
-	if err != nil {
-		return nil, failure.New(failure.Store, err, "")
-	}
-	ahead, err := filepath.Glob(w.store.Path("fetched", "*.lock"))
-	if err != nil {
-		return nil, failure.New(failure.Store, err, "")
-	}
-	for _, file := range append(locks, ahead...) {
-		text, err := os.ReadFile(file)
-		if errors.Is(err, fs.ErrNotExist) {
-			continue
-		}
+	for _, place := range []struct{ pattern, hint string }{
+		{w.store.EnvDir("*", "karapace.lock"), "karapace rebuild mends an environment"},
+		{w.store.Path("fetched", "*.lock"), "remove it; karapace fetch brings it again"},
+	} {
+		files, err := filepath.Glob(place.pattern)
 		if err != nil {
 			return nil, failure.New(failure.Store, err, "")
 		}
-		l, err := manifest.ParseLock(file, text)
-		if err != nil {
-			return nil, failure.New(failure.Store, err, "nothing is removed while a lock in the store cannot be read; karapace rebuild mends an environment")
+		for _, file := range files {
+			if err := r.read(file); err != nil {
+				return nil, failure.New(failure.Store, fmt.Errorf("nothing is removed while a lock in the store cannot be read: %w", err), place.hint)
+			}
 		}
-		r.keep(l)
 	}
 	return r, nil
+}
+
+// read keeps what a lock names; one that has just gone names nothing.
+func (r *roots) read(file string) error {
+	text, err := os.ReadFile(file)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	l, err := manifest.ParseLock(file, text)
+	if err != nil { // whose help is for locks of projects
+		return fmt.Errorf("%s is damaged", file)
+	}
+	r.keep(l)
+	return nil
 }
 
 func (r *roots) keep(l *manifest.Lock) {
