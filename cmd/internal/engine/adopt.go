@@ -101,11 +101,11 @@ func (e *Engine) adopt(ctx context.Context, p *project, out *AdoptResult, o Adop
 		return notAdopted(err, p)
 	}
 	out.Lock = res
-	if err := p.rewrite(text); err != nil {
+	if err := p.rewrite(before, text); err != nil {
 		return err
 	}
 	if err := storage.WriteFile(p.LockFile, lock, 0o644); err != nil {
-		return failure.New(failure.Lock, errors.Join(err, p.rewrite(before)), "")
+		return failure.New(failure.Lock, errors.Join(err, p.rewrite(text, before)), "")
 	}
 	return nil
 }

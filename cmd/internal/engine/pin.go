@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -93,7 +94,7 @@ func (p *project) repin(image string) error {
 	if err != nil {
 		return failure.New(failure.Manifest, err, "")
 	}
-	if err := p.rewrite(text); err != nil {
+	if err := p.rewrite(p.Text, text); err != nil {
 		return err
 	}
 	if p.Manifest, err = manifest.Parse(p.File, text); err != nil {
@@ -103,8 +104,8 @@ func (p *project) repin(image string) error {
 	return nil
 }
 
-// rewrite writes the manifest's file, which keeps its mode and, behind a link, its place.
-func (p *project) rewrite(text []byte) error {
+// rewrite writes the manifest's file, if it still has the text was. It keeps its mode and, behind a link, its place.
+func (p *project) rewrite(was, text []byte) error {
 	path, err := filepath.EvalSymlinks(filepath.Join(p.Dir, filepath.Base(p.File)))
 	if err != nil {
 		return failure.New(failure.Manifest, err, "")
@@ -112,6 +113,13 @@ func (p *project) rewrite(text []byte) error {
 	info, err := os.Stat(path)
 	if err != nil {
 		return failure.New(failure.Manifest, err, "")
+	}
+	now, err := readFile(path, manifestLimit)
+	if err != nil {
+		return failure.New(failure.Manifest, fmt.Errorf("read manifest: %w", err), "")
+	}
+	if !bytes.Equal(now, was) { // what somebody wrote meanwhile must not be lost
+		return failure.New(failure.Manifest, fmt.Errorf("%s was changed meanwhile; nothing was written", p.File), "run the command again")
 	}
 	return failure.New(failure.Manifest, storage.WriteFile(path, text, info.Mode().Perm()), "")
 }
