@@ -3,15 +3,12 @@ package distro
 import (
 	"bufio"
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
-
-	"golang.org/x/sync/errgroup"
 
 	"github.com/karapace/karapace/manifest"
 	"github.com/karapace/karapace/manifest/distro/aptrepo"
@@ -144,24 +141,11 @@ func writeFlatRepository(ctx context.Context, d aptDir, name string, f Fetcher, 
 // control files in the order of pkgs. A damaged file of the vault is fetched again, once.
 func CopyDebs(ctx context.Context, f Fetcher, pkgs []manifest.Package, dir string) ([][]byte, error) {
 	stanzas := make([][]byte, len(pkgs))
-	group, ctx := errgroup.WithContext(ctx)
-	group.SetLimit(4)
-	for i, p := range pkgs {
-		group.Go(func() (err error) {
-			if err := ctx.Err(); err != nil {
-				return err
-			}
-			name := filepath.Join(dir, DebName(p.Name, p.Arch))
-			stanzas[i], err = copyDeb(f, p, name)
-			if errors.Is(err, ErrCorrupt) {
-				if err = f.Fetch(ctx, "packages", []File{{URL: p.Location, SHA256: p.SHA256, Size: p.Size}}); err == nil {
-					stanzas[i], err = copyDeb(f, p, name)
-				}
-			}
-			return err
-		})
-	}
-	return stanzas, group.Wait()
+	err := eachLocked(ctx, f, pkgs, func(i int, p manifest.Package) (err error) {
+		stanzas[i], err = copyDeb(f, p, filepath.Join(dir, DebName(p.Name, p.Arch)))
+		return err
+	})
+	return stanzas, err
 }
 
 // DebName names the copy of a package's file; it has no character that a URL would quote.
@@ -184,7 +168,7 @@ func writePackages(name string, pkgs []manifest.Package, stanzas [][]byte) error
 func copyDeb(f Fetcher, p manifest.Package, name string) ([]byte, error) {
 	file, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o644)
 	if err != nil {
-		return nil, fmt.Errorf("copy package %s: %w", p.Name, err)
+		return nil, fmt.Errorf("copy its file: %w", err)
 	}
 	defer file.Close()
 	var control []byte
@@ -202,7 +186,7 @@ func copyDeb(f Fetcher, p manifest.Package, name string) ([]byte, error) {
 		err = checkControl(control, p)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("package %s %s: %w", p.Name, p.Version, err)
+		return nil, err
 	}
 	return fileFieldsOut(control)
 }

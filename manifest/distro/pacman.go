@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"os"
 	"path"
-	"slices"
 	"strings"
 
 	"github.com/karapace/karapace/manifest/distro/aptrepo"
@@ -18,7 +17,10 @@ import (
 // with the base's own key rings as far as the base's SigLevel wants them.
 type Pacman struct{}
 
-var _ Manager = Pacman{}
+var (
+	_ Manager = Pacman{}
+	_ Owner   = Pacman{}
+)
 
 // Name is "pacman".
 func (Pacman) Name() string { return "pacman" }
@@ -34,10 +36,17 @@ func (Pacman) Detect(sb Sandbox) bool {
 	return err == nil
 }
 
-// Owners gives the package that each absolute path belongs to, the first by name of several. One that no package has
-// belongs to whom its nearest parent directory belongs to, if that is one package alone; else it is left out.
-func (Pacman) Owners(_ context.Context, sb Sandbox, paths []string) (map[string]string, error) {
-	return pacmanrepo.Owners(sb, paths)
+// Owners implements Owner by pacman's lists of files.
+func (Pacman) Owners(ctx context.Context, sb Sandbox, paths []string) (map[string]string, error) {
+	return pacmanOwners(ctx, sb, paths)
+}
+
+func pacmanOwners(ctx context.Context, t aptrepo.Tree, paths []string) (map[string]string, error) {
+	o := newOwners(paths)
+	if err := pacmanrepo.LocalFiles(ctx, t, o.add); err != nil {
+		return nil, err
+	}
+	return o.result(), nil
 }
 
 // pacmanDir is one use of pacman: its directory in Sandbox.Shared.
@@ -118,7 +127,7 @@ func pacmanArch(goarch string) string {
 // architectureOf gives what $arch stands for: the first architecture the base's pacman accepts.
 func architectureOf(conf *pacmanrepo.Conf, goarch string) (string, error) {
 	words := conf.Words("Architecture")
-	if len(words) == 0 || slices.Contains(words, "auto") && words[0] == "auto" {
+	if len(words) == 0 || words[0] == "auto" {
 		return pacmanArch(goarch), nil
 	}
 	if !strings.HasPrefix(words[0], pacmanArch(goarch)) {

@@ -50,6 +50,18 @@ func TestPacmanMirror(t *testing.T) {
 	}
 }
 
+func TestPacmanOwners(t *testing.T) {
+	local := func(name, files string) []string {
+		dir := "var/lib/pacman/local/" + name + "-1-1/"
+		return []string{dir + "desc", "%NAME%\n" + name + "\n\n%VERSION%\n1-1\n\n%ARCH%\nany\n", dir + "files", "%FILES%\n" + files}
+	}
+	base := tree(append(local("a", "usr/\nusr/bin/\nusr/bin/a\nusr/share/a/\n"), local("b", "usr/\nusr/bin/\nusr/bin/b\n")...)...)
+	got, err := pacmanOwners(t.Context(), base, []string{"/usr/bin/a", "/usr/bin/new", "/usr/share/a/cache/x", "/var/none", "/usr/bin/b", "/bin/b", "/usr"})
+	if err != nil || fmt.Sprint(got) != "map[/bin/b:b /usr:a /usr/bin/a:a /usr/bin/b:b /usr/share/a/cache/x:a]" {
+		t.Errorf("owners %v, %v", got, err)
+	}
+}
+
 func pacmanConf(t *testing.T, options string) *pacmanrepo.Conf {
 	t.Helper()
 	c, err := readPacmanConf(tree("etc/pacman.conf", "[options]\n"+options+"\n[mini]\nServer = x\n"))

@@ -10,8 +10,6 @@ import (
 	"slices"
 	"strings"
 
-	"golang.org/x/sync/errgroup"
-
 	"github.com/karapace/karapace/manifest"
 	"github.com/karapace/karapace/manifest/distro/aptrepo"
 	"github.com/karapace/karapace/manifest/distro/pacmanrepo"
@@ -132,21 +130,11 @@ func (c *pacmanCheck) verify(f Fetcher, p manifest.Package, file string) error {
 // writeRepository makes the repository of the locked files, in the cache.
 func (d pacmanDir) writeRepository(ctx context.Context, f Fetcher, check *pacmanCheck, pkgs []manifest.Package) error {
 	entries := make([]pacmanrepo.Entry, len(pkgs))
-	group, ctx := errgroup.WithContext(ctx)
-	group.SetLimit(4)
-	for i, p := range pkgs {
-		group.Go(func() (err error) {
-			if err := ctx.Err(); err != nil {
-				return err
-			}
-			entries[i], err = d.copyPackage(ctx, f, check, p)
-			if err != nil {
-				return fmt.Errorf("package %s %s: %w", p.Name, p.Version, err)
-			}
-			return nil
-		})
-	}
-	if err := group.Wait(); err != nil {
+	err := eachLocked(ctx, f, pkgs, func(i int, p manifest.Package) (err error) {
+		entries[i], err = d.copyPackage(f, check, p)
+		return err
+	})
+	if err != nil {
 		return err
 	}
 	db, err := os.OpenFile(filepath.Join(d.host, "cache", "lock.db"), os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
@@ -157,23 +145,14 @@ func (d pacmanDir) writeRepository(ctx context.Context, f Fetcher, check *pacman
 	return pacmanrepo.WriteDatabase(db, entries)
 }
 
-// copyPackage copies a package's file and checks what it is. What is damaged in the vault is fetched again, once.
-func (d pacmanDir) copyPackage(ctx context.Context, f Fetcher, check *pacmanCheck, p manifest.Package) (pacmanrepo.Entry, error) {
-	e := pacmanrepo.Entry{Filename: p.Name + "-" + p.Arch + ".pkg.tar", SHA256: p.SHA256}
+// copyPackage copies a package's file and checks what it is.
+func (d pacmanDir) copyPackage(f Fetcher, check *pacmanCheck, p manifest.Package) (e pacmanrepo.Entry, err error) {
+	e = pacmanrepo.Entry{Filename: p.Name + "-" + p.Arch + ".pkg.tar", SHA256: p.SHA256}
 	file := filepath.Join(d.host, "cache", e.Filename)
-	try := func() (err error) {
-		if e.Info, e.Size, err = copyPacmanFile(f, p, file); err != nil {
-			return err
-		}
-		return check.verify(f, p, file)
+	if e.Info, e.Size, err = copyPacmanFile(f, p, file); err != nil {
+		return e, err
 	}
-	err := try()
-	if errors.Is(err, ErrCorrupt) {
-		if err = f.Fetch(ctx, "packages", PackageFiles([]manifest.Package{p})); err == nil {
-			err = try()
-		}
-	}
-	return e, err
+	return e, check.verify(f, p, file)
 }
 
 func copyPacmanFile(f Fetcher, p manifest.Package, name string) (info *pacmanrepo.Info, size int64, err error) {

@@ -16,8 +16,6 @@ import (
 	"strings"
 	"time"
 
-	"golang.org/x/sync/errgroup"
-
 	"github.com/karapace/karapace/manifest"
 	"github.com/karapace/karapace/manifest/distro/pgp"
 	"github.com/karapace/karapace/manifest/distro/rpmrepo"
@@ -134,23 +132,16 @@ func writeRPMLock(ctx context.Context, f Fetcher, pkgs []manifest.Package, trust
 		return fmt.Errorf("write lock repository: %w", err)
 	}
 	entries := make([]rpmrepo.Entry, len(pkgs))
-	group, gctx := errgroup.WithContext(ctx)
-	group.SetLimit(4)
-	for i, p := range pkgs {
-		group.Go(func() (err error) {
-			if err := gctx.Err(); err != nil {
-				return err
-			}
-			entries[i], err = copyRPMOnce(gctx, f, p, trust, dir)
-			return err
-		})
-	}
-	if err := group.Wait(); err != nil {
+	err := eachLocked(ctx, f, pkgs, func(i int, p manifest.Package) (err error) {
+		entries[i], err = copyRPM(f, p, trust, dir)
+		return err
+	})
+	if err != nil {
 		return err
 	}
 	primary := filepath.Join(dir, "repodata", "primary.xml")
 	sum := sha256.New()
-	err := writeFile(primary, func(w io.Writer) error { return rpmrepo.WritePrimary(io.MultiWriter(w, sum), entries) })
+	err = writeFile(primary, func(w io.Writer) error { return rpmrepo.WritePrimary(io.MultiWriter(w, sum), entries) })
 	if err != nil {
 		return fmt.Errorf("write lock repository: %w", err)
 	}
@@ -161,17 +152,6 @@ func writeRPMLock(ctx context.Context, f Fetcher, pkgs []manifest.Package, trust
 	return writeFile(filepath.Join(dir, "repodata", "repomd.xml"), func(w io.Writer) error {
 		return rpmrepo.WriteRepomd(w, 1, []rpmrepo.LocalData{{Type: "primary", Location: "repodata/primary.xml", SHA256: hex.EncodeToString(sum.Sum(nil)), Size: info.Size()}})
 	})
-}
-
-// copyRPMOnce copies a package; a damaged file of the vault is fetched again, once.
-func copyRPMOnce(ctx context.Context, f Fetcher, p manifest.Package, trust rpmTrust, dir string) (rpmrepo.Entry, error) {
-	e, err := copyRPM(f, p, trust, dir)
-	if errors.Is(err, ErrCorrupt) {
-		if err = f.Fetch(ctx, "packages", []File{{URL: p.Location, SHA256: p.SHA256, Size: p.Size}}); err == nil {
-			e, err = copyRPM(f, p, trust, dir)
-		}
-	}
-	return e, err
 }
 
 // copyRPM copies a package file out of the vault, verified by the lock's digest, by the signature when the base wants
@@ -187,10 +167,7 @@ func copyRPM(f Fetcher, p manifest.Package, trust rpmTrust, dir string) (rpmrepo
 			return checkRPM(e.RPM, all, p, trust)
 		})
 	})
-	if err != nil {
-		return e, fmt.Errorf("package %s %s: %w", p.Name, p.Version, err)
-	}
-	return e, nil
+	return e, err
 }
 
 // checkRPM compares a package file's header with the lock, and its payload, which it reads, with the header.

@@ -155,7 +155,7 @@ type Installed struct{ Name, Version, Arch string }
 
 // ReadLocal reads what pacman has installed, by name.
 func ReadLocal(t aptrepo.Tree) (map[string]Installed, error) {
-	dirs, err := LocalEntries(t)
+	dirs, err := localEntries(t)
 	if err != nil {
 		return nil, err
 	}
@@ -173,8 +173,8 @@ func ReadLocal(t aptrepo.Tree) (map[string]Installed, error) {
 	return out, nil
 }
 
-// LocalEntries lists the directories of what is installed, one a package.
-func LocalEntries(t aptrepo.Tree) ([]string, error) {
+// localEntries lists the directories of what is installed, one a package.
+func localEntries(t aptrepo.Tree) ([]string, error) {
 	names, err := t.ReadDir(localDir)
 	if err != nil {
 		return nil, fmt.Errorf("read pacman's database: %w", err)
@@ -190,7 +190,7 @@ func LocalEntries(t aptrepo.Tree) ([]string, error) {
 
 // List gives what pacman has installed, and whether each was asked for by name and not only as a dependency.
 func List(t aptrepo.Tree, each func(p Installed, explicit bool)) error {
-	dirs, err := LocalEntries(t)
+	dirs, err := localEntries(t)
 	if err != nil {
 		return err
 	}
