@@ -10,7 +10,7 @@
 //
 //	STORE/version             the layout's version
 //	STORE/lock                held for moments by what changes names or records
-//	STORE/gc.lock             shared by builds; held by what removes layers and files of the vault
+//	STORE/gc.lock             shared by builds; held by what removes layers, files of the vault, or the store
 //	STORE/names/NAME          symbolic link to an env_id; valid only if that record has this name
 //	STORE/envs/ID             the directory itself is locked by who changes what the environment is made of
 //	STORE/envs/ID/record.json what makes the environment exist

@@ -110,7 +110,7 @@ func lockDocument(res *engine.LockResult) any {
 		Old  string `json:"old"`
 		New  string `json:"new"`
 	}
-	doc := map[string]any{"lock": res.File, "written": res.Written, "differences": append([]engine.Difference{}, res.Differences...)}
+	doc := map[string]any{"lock": res.File, "written": res.Written, "differences": append([]engine.Difference{}, res.Differences...), "varied": append([]string{}, res.Varied...)}
 	changes := []change{}
 	for _, ch := range res.Changes {
 		changes = append(changes, change{ch.Name, ch.Arch, ch.Old, ch.New})

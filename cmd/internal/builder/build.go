@@ -56,6 +56,11 @@ func (w *worker) build(ctx context.Context, req *wire.Build) (*wire.BuildResult,
 	if err != nil {
 		return nil, err
 	}
+	if req.Twice != nil {
+		if err := checkVolatile(req.Twice.Volatile); err != nil {
+			return nil, err
+		}
+	}
 	defer b.dropTree() // when the base cannot be resolved
 	if req.Pin {
 		pinned, err := b.pin(ctx)

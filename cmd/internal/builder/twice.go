@@ -48,12 +48,19 @@ func (b *build) twice(ctx context.Context) (*wire.BuildResult, error) {
 	return res, nil
 }
 
+// checkVolatile refuses what a user cannot mean, before anything is built.
+func checkVolatile(paths []string) error {
+	for _, p := range paths {
+		if path.Clean(p) != p || !path.IsAbs(p) || p == "/" {
+			return failure.New(failure.Usage, fmt.Errorf("the volatile path %q is not absolute, clean and below /", p), "write it as the environment has it: --volatile /var/lib/NAME")
+		}
+	}
+	return nil
+}
+
 // allow makes paths volatile.
 func (b *build) allow(paths []string) error {
 	for _, p := range paths {
-		if path.Clean(p) != p || !path.IsAbs(p) || p == "/" {
-			return failure.New(failure.Usage, fmt.Errorf("the volatile path %q is not absolute, clean and below /", p), "")
-		}
 		if !slices.ContainsFunc(b.lock.Volatile, func(v manifest.VolatilePath) bool { return v.Path == p }) {
 			b.lock.Volatile = append(b.lock.Volatile, manifest.VolatilePath{Path: p})
 		}
