@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io/fs"
 	"os"
+	"path/filepath"
 
 	"github.com/karapace/karapace/cmd/internal/failure"
 	"github.com/karapace/karapace/cmd/internal/wire"
@@ -30,9 +31,15 @@ func (b *build) fetchAhead(ctx context.Context) (*wire.BuildResult, error) {
 	return res, nil
 }
 
+// keepAhead notes the lock. Directory and file belong to the user, who may take the note away.
 func (b *build) keepAhead() error {
-	if err := os.Mkdir(b.store.Path("fetched"), 0o755); err != nil && !errors.Is(err, fs.ErrExist) {
+	dir := b.store.Path("fetched")
+	file := filepath.Join(dir, string(b.lock.ID())+".lock")
+	if err := os.Mkdir(dir, 0o755); err != nil && !errors.Is(err, fs.ErrExist) {
 		return err
 	}
-	return storage.WriteFile(b.store.Path("fetched", string(b.lock.ID())+".lock"), b.lock.Encode(), 0o644)
+	if err := storage.WriteFile(file, b.lock.Encode(), 0o644); err != nil {
+		return err
+	}
+	return errors.Join(os.Chown(dir, b.user.UID, b.user.GID), os.Chown(file, b.user.UID, b.user.GID))
 }
