@@ -1,28 +1,61 @@
 package integration
 
 import (
+	"encoding/json"
+	"errors"
+	"flag"
 	"io/fs"
+	"maps"
+	"os"
+	"path/filepath"
 	"reflect"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 )
 
-// fakeHost is a host whose files are names with "/" for directories.
-func fakeHost(files []string, env map[string]string) Host {
+var update = flag.Bool("update", false, "rewrite the golden files from what the code gives")
+
+// fakeHost is a host made of a map: path to kind ("dir", "file", "socket", "char", or "-> TARGET").
+type fakeHost struct {
+	paths map[string]string
+	env   map[string]string
+}
+
+func (f fakeHost) host() Host {
 	return Host{
-		Getenv: func(n string) string { return env[n] },
+		Getenv: func(name string) string { return f.env[name] },
 		Stat: func(p string) (fs.FileInfo, error) {
-			for _, f := range files {
-				if f == p {
-					return info{fs.FileMode(0o644)}, nil
-				}
-				if f == p+"/" {
-					return info{fs.ModeDir | 0o755}, nil
+			kind, ok := f.paths[p]
+			if target, link := strings.CutPrefix(kind, "-> "); link {
+				kind, ok = f.paths[target]
+			}
+			if !ok {
+				return nil, fs.ErrNotExist
+			}
+			return info{map[string]fs.FileMode{"dir": fs.ModeDir, "file": 0, "socket": fs.ModeSocket, "char": fs.ModeDevice | fs.ModeCharDevice}[kind]}, nil
+		},
+		Resolve: func(p string) (string, error) {
+			if target, link := strings.CutPrefix(f.paths[p], "-> "); link {
+				return target, nil
+			}
+			return p, nil
+		},
+		List: func(dir string) ([]string, error) {
+			var names []string
+			for p := range f.paths {
+				if filepath.Dir(p) == dir {
+					names = append(names, filepath.Base(p))
 				}
 			}
-			return nil, fs.ErrNotExist
+			if names == nil {
+				return nil, errors.New("no such directory")
+			}
+			slices.Sort(names)
+			return names, nil
 		},
-		UID: 1000, Home: "/home/ada", User: "ada", Cwd: "/home/ada/src",
+		UID: 1000, GID: 1000, Home: "/home/ada", User: "ada", Cwd: "/home/ada/src", Project: "/home/ada/src", Private: "/store/home",
 	}
 }
 
@@ -35,60 +68,179 @@ func (i info) ModTime() time.Time { return time.Time{} }
 func (i info) IsDir() bool        { return i.mode.IsDir() }
 func (i info) Sys() any           { return nil }
 
-// Every provider, on a host that has its thing and on one that has not.
+// desktop is a host that has everything.
+func desktop() fakeHost {
+	return fakeHost{
+		paths: map[string]string{
+			"/home/ada": "dir", "/home/ada/src": "dir", "/home/ada/.Xauthority": "file", "/home/ada/.config/pulse/cookie": "file",
+			"/usr/share/terminfo": "dir", "/etc/localtime": "-> /usr/share/zoneinfo/Europe/Vienna", zoneinfo: "dir", "/usr/share/zoneinfo/Europe/Vienna": "file",
+			"/etc/ssl/certs/ca-certificates.crt": "file", "/etc/resolv.conf": "file", "/etc/hosts": "file",
+			"/run/user/1000/wayland-1": "socket", "/tmp/.X11-unix/X0": "socket", "/run/user/1000/pipewire-0": "socket", "/run/user/1000/pulse/native": "socket",
+			"/run/user/1000/bus": "socket", "/run/dbus/system_bus_socket": "socket", "/run/user/1000/keyring/ssh": "socket", "/run/user/1000/gnupg/S.gpg-agent": "socket",
+			"/dev/dri": "dir", "/dev/kfd": "char", "/dev/snd": "dir", "/dev/video0": "char", "/dev/video1": "char", "/dev/videodev": "char", "/dev/input": "dir", "/dev/uinput": "char", "/dev/hidraw0": "char",
+			"/dev/nvidia0": "char", "/dev/nvidiactl": "char", "/dev/nvidia-uvm": "char", "/dev/nvidia-caps": "dir",
+			"/usr/lib64/libcuda.so.1": "-> /usr/lib64/libcuda.so.570.1", "/usr/lib64/libcuda.so.570.1": "file", "/usr/lib64/libc.so.6": "file", "/usr/lib64/libnvidia-ml.so": "file",
+			"/usr/share/fonts": "dir", "/usr/share/themes": "dir", "/usr/share/icons": "dir",
+		},
+		env: map[string]string{
+			"TERM": "xterm-256color", "LANG": "de_AT.UTF-8", "XDG_RUNTIME_DIR": "/run/user/1000", "WAYLAND_DISPLAY": "wayland-1", "DISPLAY": ":0", "XDG_SESSION_TYPE": "wayland",
+			"DBUS_SESSION_BUS_ADDRESS": "unix:path=/run/user/1000/bus,guid=0123", "SSH_AUTH_SOCK": "/run/user/1000/keyring/ssh", "XCURSOR_SIZE": "24", "XDG_CURRENT_DESKTOP": "GNOME",
+			"AWS_SECRET_ACCESS_KEY": "secret", "LD_PRELOAD": "/evil.so", "EDITOR": "vi",
+		},
+	}
+}
+
+func policyOf(t *testing.T, facts Facts, settings map[string]string) Policy {
+	t.Helper()
+	p, err := NewPolicy(facts, maps.All(settings))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return p
+}
+
+// Every provider: what it asks for where the host has its thing and where it has not; and that it is not asked when its
+// switch is off. The exact edits are in testdata.
 func TestProviders(t *testing.T) {
-	full := fakeHost([]string{"/home/ada/", "/etc/resolv.conf", "/etc/hosts"},
-		map[string]string{"TERM": "xterm", "LANG": "de_DE.UTF-8", "AWS_SECRET_ACCESS_KEY": "s", "SSH_AUTH_SOCK": "/x", "LD_PRELOAD": "/y"})
-	bare := fakeHost(nil, nil)
-	for _, c := range []struct {
-		provider Provider
-		host     Host
-		want     Edits
-	}{
-		{home{}, full, Edits{Mounts: []Mount{{Source: "/home/ada", Target: "/home/ada"}}, Env: []string{"HOME=/home/ada", "USER=ada", "LOGNAME=ada"}}},
-		{home{}, bare, Edits{Env: []string{"HOME=/"}}},
-		{terminal{}, full, Edits{Env: []string{"TERM=xterm"}}},
-		{terminal{}, bare, Edits{}},
-		{locale{}, full, Edits{Env: []string{"LANG=de_DE.UTF-8"}}},
-		{locale{}, bare, Edits{}},
-		{resolver{}, full, Edits{Mounts: []Mount{{"/etc/resolv.conf", "/etc/resolv.conf", true}, {"/etc/hosts", "/etc/hosts", true}}}},
-		{resolver{}, bare, Edits{}},
-	} {
-		if got := c.provider.Edits(c.host); !reflect.DeepEqual(got, c.want) {
-			t.Errorf("%s: got %+v, want %+v", c.provider.Name(), got, c.want)
+	all := map[string]string{"pass_env": "EDITOR"}
+	for _, s := range switches() {
+		all[s] = "true"
+	}
+	full, bare := desktop().host(), fakeHost{}.host()
+	everything := policyOf(t, Facts{Profile: "desktop", Network: true}, all)
+	got := map[string]any{}
+	for _, provider := range everything.providers() {
+		name := typeName(provider)
+		got[name] = map[string]Edits{"present": provider.Edits(full), "absent": provider.Edits(bare)}
+		if s := provider.Name(); s != "home" && s != "terminal" {
+			denied := policyOf(t, Facts{Profile: "desktop", Network: true}, map[string]string{s: "false"})
+			if denied.Allows(s) || slices.ContainsFunc(denied.providers(), func(p Provider) bool { return p.Name() == s }) {
+				t.Errorf("%s is asked although it is denied", s)
+			}
+		}
+	}
+	for _, kind := range []string{"share", "private", "project", "none"} {
+		got["home "+kind] = home{kind}.Edits(full)
+	}
+	golden(t, "providers.json", got)
+}
+
+// The profiles, on a host that has everything: what a whole session gets.
+func TestProfiles(t *testing.T) {
+	got := map[string]any{}
+	for _, name := range []string{"desktop", "project", "isolated"} {
+		p := policyOf(t, Facts{Profile: name, Network: true}, nil)
+		got[name] = Collect(desktop().host(), p)
+	}
+	got["desktop with hardware"] = Collect(desktop().host(), policyOf(t, Facts{Profile: "desktop", Network: true, GPU: true, Audio: true}, nil))
+	got["desktop without network"] = Collect(desktop().host(), policyOf(t, Facts{Profile: "desktop"}, nil))
+	got["desktop, nothing there"] = Collect(fakeHost{}.host(), policyOf(t, Facts{Profile: "desktop", Network: true}, nil))
+	golden(t, "profiles.json", got)
+}
+
+func TestDescribe(t *testing.T) {
+	p := policyOf(t, Facts{Profile: "desktop", Network: true}, map[string]string{"ssh-agent": "false"})
+	golden(t, "describe.json", Describe(desktop().host(), p))
+}
+
+func golden(t *testing.T, name string, v any) {
+	t.Helper()
+	got, err := json.MarshalIndent(v, "", "  ")
+	if err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join("testdata", name)
+	if *update {
+		if err := os.WriteFile(file, append(got, '\n'), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if string(want) != string(got)+"\n" {
+		t.Errorf("%s is not what the code gives (go test -update writes it):\n%s", file, got)
+	}
+}
+
+func typeName(p Provider) string { return strings.ToLower(reflect.TypeOf(p).Name()) }
+
+// No variable passes that nobody named.
+func TestSecretsStayOutside(t *testing.T) {
+	host := desktop()
+	for i := range 200 {
+		host.env["SECRET_"+string(rune('A'+i%26))+strings.Repeat("X", i/26)] = "s3cret"
+	}
+	for _, profile := range []string{"desktop", "project", "isolated"} {
+		for _, kv := range Collect(host.host(), policyOf(t, Facts{Profile: profile, Network: true}, nil)).Env {
+			if strings.Contains(kv, "s3cret") || strings.HasPrefix(kv, "AWS_") || strings.HasPrefix(kv, "LD_PRELOAD") || strings.HasPrefix(kv, "EDITOR") {
+				t.Errorf("%s lets %s in", profile, kv)
+			}
 		}
 	}
 }
 
-// A home that is the root directory is not mounted over the environment.
-func TestHomeIsRoot(t *testing.T) {
-	h := fakeHost([]string{"//"}, nil)
-	h.Home = "/"
-	if got := (home{}).Edits(h); len(got.Mounts) != 0 {
-		t.Errorf("mounts %v", got.Mounts)
+// Sockets elsewhere, links in their place, and addresses of other forms.
+func TestOddHosts(t *testing.T) {
+	for name, c := range map[string]struct {
+		change func(h fakeHost)
+		check  func(e Edits) bool
+	}{
+		"a display of another machine": {func(h fakeHost) { h.env["DISPLAY"] = "far:1.0" }, func(e Edits) bool { return slices.Contains(e.Env, "DISPLAY=far:1.0") }},
+		"no display":                   {func(h fakeHost) { h.env["DISPLAY"] = "nonsense" }, func(e Edits) bool { return !hasEnv(e, "DISPLAY") }},
+		"an abstract bus": {func(h fakeHost) { h.env["DBUS_SESSION_BUS_ADDRESS"] = "unix:abstract=/tmp/dbus-1" }, func(e Edits) bool {
+			return slices.Contains(e.Env, "DBUS_SESSION_BUS_ADDRESS=unix:abstract=/tmp/dbus-1")
+		}},
+		"an agent that is a file":     {func(h fakeHost) { h.paths["/run/user/1000/keyring/ssh"] = "file" }, func(e Edits) bool { return !hasEnv(e, "SSH_AUTH_SOCK") }},
+		"an agent by a relative path": {func(h fakeHost) { h.env["SSH_AUTH_SOCK"] = "agent" }, func(e Edits) bool { return !hasEnv(e, "SSH_AUTH_SOCK") }},
+		"a Wayland socket elsewhere":  {func(h fakeHost) { h.env["WAYLAND_DISPLAY"], h.paths["/tmp/w"] = "/tmp/w", "socket" }, func(e Edits) bool { return slices.Contains(e.Env, "WAYLAND_DISPLAY=w") }},
+		"no runtime directory":        {func(h fakeHost) { delete(h.env, "XDG_RUNTIME_DIR") }, func(e Edits) bool { return hasEnv(e, "PULSE_SERVER") }},
+		"a time zone by variable":     {func(h fakeHost) { h.env["TZ"] = "UTC" }, func(e Edits) bool { return slices.Contains(e.Env, "TZ=UTC") }},
+		"a home that is the root":     {func(h fakeHost) { h.paths["/home/ada"] = "file" }, func(e Edits) bool { return slices.Contains(e.Env, "HOME=/") }},
+	} {
+		host := desktop()
+		c.change(host)
+		e := Collect(host.host(), policyOf(t, Facts{Profile: "desktop", Network: true}, nil))
+		if !c.check(e) {
+			t.Errorf("%s: %v", name, e.Env)
+		}
+	}
+}
+
+func hasEnv(e Edits, name string) bool {
+	return slices.ContainsFunc(e.Env, func(kv string) bool { return strings.HasPrefix(kv, name+"=") })
+}
+
+// A project that is a directory of the system, or holds the home, is not shared.
+func TestProject(t *testing.T) {
+	for dir, want := range map[string]bool{
+		"/home/ada/src": true, "/srv/src": true, "/home/ada": false, "/home": false, "/": false, "": false, "/etc/x": false, "/usr/src/x": false, "/tmp": false, "/tmp/x": true,
+	} {
+		host := desktop()
+		host.paths[dir] = "dir"
+		h := host.host()
+		h.Project = dir
+		if got := len(project(h)) == 1; got != want {
+			t.Errorf("%q: shared %v", dir, got)
+		}
+	}
+}
+
+func TestPolicyRefuses(t *testing.T) {
+	if _, err := NewPolicy(Facts{Profile: "desktp"}, maps.All(map[string]string{})); err == nil {
+		t.Error("a profile that is none was taken")
 	}
 }
 
 func TestWorkingDir(t *testing.T) {
-	mounts := []Mount{{Source: "/home/ada", Target: "/home/ada"}, {Source: "/srv/data", Target: "/data"}, {Source: "/home/ada/deep", Target: "/deep"}}
+	mounts := []Mount{{Source: "/home/ada", Target: "/home/ada"}, {Source: "/srv/data", Target: "/data"}, {Source: "/home/ada/deep", Target: "/deep"}, {Target: "/home/bob"}}
 	for cwd, want := range map[string]string{
 		"/home/ada": "/home/ada", "/home/ada/src": "/home/ada/src", "/srv/data/x": "/data/x", "/home/ada/deep/y": "/deep/y",
-		"/home/adam": "/fallback", "/": "/fallback", "/srv": "/fallback",
+		"/home/adam": "/fallback", "/": "/fallback", "/srv": "/fallback", "/home/bob": "/fallback",
 	} {
 		if got := WorkingDir(cwd, mounts, "/fallback"); got != want {
 			t.Errorf("%s: got %s, want %s", cwd, got, want)
 		}
-	}
-}
-
-// An isolated network does not follow the host's name resolution.
-func TestSession(t *testing.T) {
-	for _, p := range Session(false) {
-		if p.Name() == "resolver" {
-			t.Error("a session without the host's network has its resolver")
-		}
-	}
-	if len(Session(true)) != len(Session(false))+1 {
-		t.Error("sharing the network adds one provider")
 	}
 }

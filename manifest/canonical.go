@@ -70,6 +70,7 @@ func (m *Manifest) canonical() []byte {
 	e.truth(m.Runtime.NetworkIsolation)
 	e.number(m.Runtime.CPUShares)
 	e.number(m.Runtime.MemoryLimitMB)
+	e.settings(m.Integration)
 	return e
 }
 
@@ -96,7 +97,19 @@ func (l *Lock) canonical() []byte {
 	encodeList(&e, l.BasePackages, (*encoder).pkg)
 	encodeList(&e, l.Packages, (*encoder).pkg)
 	encodeList(&e, l.Volatile, (*encoder).volatile)
+	e.settings(l.Integration)
 	return e
+}
+
+// settings end an encoding, and are left out where there are none: so had they no part in it before there were any.
+func (e *encoder) settings(list []Setting) {
+	if len(list) == 0 {
+		return
+	}
+	encodeList(e, list, func(e *encoder, s Setting) {
+		e.text(s.Name)
+		e.text(s.Value)
+	})
 }
 
 func (e *encoder) mount(m Mount) {
@@ -148,6 +161,7 @@ func (l *Lock) sorted() *Lock {
 	s := *l
 	s.Mounts = sortedBy(l.Mounts, compareMounts)
 	s.Env = sortedBy(l.Env, compareEnv)
+	s.Integration = sortedBy(l.Integration, compareSettings)
 	s.Requested = sortedBy(l.Requested, cmp.Compare[string])
 	s.Apps = sortedBy(l.Apps, cmp.Compare[string])
 	s.BasePackages = sortedBy(l.BasePackages, comparePackages)

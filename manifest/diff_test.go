@@ -32,6 +32,10 @@ network_isolation = true
 [runtime.resource_limits]
 cpu_shares = 512
 memory_limit_mb = 4096
+[integration]
+profile = "Project"
+wayland = true
+pass_env = ["PAGER", "EDITOR", "PAGER"]
 `
 
 func TestCheck(t *testing.T) {
@@ -52,6 +56,7 @@ func TestCheck(t *testing.T) {
 		{`EMPTY = ""`, `EMPTY = "x"`, `env.EMPTY: the manifest says "x", the lock ""`},
 		{`EMPTY = ""`, ``, `env.EMPTY: the lock has "", the manifest does not ask for it`},
 		{`"crun"`, `"youki"`, "runtime.backend: the manifest says youki, the lock crun"},
+		{"wayland = true", "x11 = false", "integration.wayland: the lock has true, the manifest does not ask for it\nintegration.x11: the manifest asks for false, the lock does not have it"},
 		{"network_isolation = true", "", "runtime.network_isolation: the manifest says false, the lock true"},
 		{"cpu_shares = 512", "", "runtime.resource_limits.cpu_shares: the manifest says no limit, the lock 512"},
 		{"memory_limit_mb = 4096", "memory_limit_mb = 1", "runtime.resource_limits.memory_limit_mb: the manifest says 1, the lock 4096"},

@@ -25,7 +25,7 @@ func TestDocsAreTrue(t *testing.T) {
 	if len(parts) < 3 {
 		t.Errorf("%d examples", len(parts)-1)
 	}
-	for _, table := range []string{"", "base", "system", "gui", "hardware", "runtime", "runtime.resource_limits"} {
+	for _, table := range []string{"", "base", "system", "gui", "hardware", "runtime", "runtime.resource_limits", "integration"} {
 		for _, key := range manifestKeys(table) {
 			mentioned(t, "manifest-spec.md", spec, key)
 		}

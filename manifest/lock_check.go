@@ -119,6 +119,10 @@ func (c lockChecker) mountsAndEnv(l *Lock) {
 		c.value(utf8.ValidString(v.Value), place{"env", i, ""}, v.Value, "is not UTF-8")
 	}
 	ascending(c, "env", l.Env, compareEnv)
+	for i, s := range l.Integration {
+		c.complaint(place{"integration", i, ""}, checkSetting(s))
+	}
+	ascending(c, "integration", l.Integration, compareSettings)
 }
 
 func (c lockChecker) names(key string, names []string) {

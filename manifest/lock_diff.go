@@ -42,6 +42,7 @@ func (l *Lock) Check(m *Manifest) []Difference {
 	c.truth("hardware.audio", l.Hardware.Audio, m.Hardware.Audio)
 	c.named("mounts.", mountTexts(l.Mounts), mountTexts(m.Mounts))
 	c.named("env.", envTexts(l.Env), envTexts(m.Env))
+	c.named("integration.", settingTexts(l.Integration), settingTexts(m.Integration))
 	c.value("runtime.backend", l.Backend, m.Runtime.Backend)
 	c.truth("runtime.network_isolation", l.NetworkIsolation, m.Runtime.NetworkIsolation)
 	c.limit("runtime.resource_limits.cpu_shares", l.CPUShares, m.Runtime.CPUShares)

@@ -35,6 +35,9 @@ func (l *Lock) Encode() []byte {
 	w.limit("memory_limit_mb", l.MemoryLimitMB)
 	writeList(&w, "mounts", l.Mounts, (*lockWriter).mount)
 	writeList(&w, "env", l.Env, (*lockWriter).envVar)
+	if len(l.Integration) > 0 {
+		writeList(&w, "integration", l.Integration, (*lockWriter).setting)
+	}
 	writeList(&w, "requested_packages", l.Requested, (*lockWriter).quoted)
 	writeList(&w, "resolved_apps", l.Apps, (*lockWriter).quoted)
 	writeList(&w, "repositories", l.Repositories, (*lockWriter).repository)
@@ -109,6 +112,12 @@ func (w *lockWriter) mount(m Mount) {
 func (w *lockWriter) envVar(v EnvVar) {
 	w.raw("{ ")
 	w.pairs("name", v.Name, "value", v.Value)
+	w.raw(" }")
+}
+
+func (w *lockWriter) setting(s Setting) {
+	w.raw("{ ")
+	w.pairs("name", s.Name, "value", s.Value)
 	w.raw(" }")
 }
 

@@ -74,7 +74,7 @@ func (t lockTable) readLockVersion() bool {
 func lockKeys() []string {
 	return []string{"lock_version", "env_id", "short_id", "arch", "source_date_epoch", "base_image", "base_image_location",
 		"base_image_digest", "build_environment", "runtime_backend", "hardware_gpu", "hardware_audio", "network_isolation",
-		"cpu_shares", "memory_limit_mb", "mounts", "env", "requested_packages", "resolved_apps", "repositories",
+		"cpu_shares", "memory_limit_mb", "mounts", "env", "integration", "requested_packages", "resolved_apps", "repositories",
 		"base_packages", "resolved_packages", "volatile", "output"}
 }
 
@@ -103,6 +103,9 @@ func (t lockTable) readLock() (l *Lock, id, short string) {
 		Packages:          readList(t, "resolved_packages", lockTable.pkg),
 		Volatile:          readList(t, "volatile", lockTable.volatile),
 		Output:            t.output(),
+	}
+	if t.has("integration") {
+		l.Integration = readList(t, "integration", lockTable.setting)
 	}
 	l.CPUShares, _ = t.number("cpu_shares", "")
 	l.MemoryLimitMB, _ = t.number("memory_limit_mb", "")
@@ -172,6 +175,11 @@ func (t lockTable) mount() Mount {
 func (t lockTable) envVar() EnvVar {
 	t.only([]string{"name", "value"}, nowhere)
 	return EnvVar{Name: t.exact("name"), Value: t.exact("value")}
+}
+
+func (t lockTable) setting() Setting {
+	t.only([]string{"name", "value"}, nowhere)
+	return Setting{Name: t.exact("name"), Value: t.exact("value")}
 }
 
 func (t lockTable) pkg() Package {

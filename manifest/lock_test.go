@@ -46,6 +46,7 @@ func fullLock() *manifest.Lock {
 		MemoryLimitMB:    4096,
 		Mounts:           []manifest.Mount{{Label: "work", Host: "./", Container: "/work"}, {Label: "models", Host: "/srv/modèles", Container: "/models", ReadOnly: true}},
 		Env:              []manifest.EnvVar{{Name: "Z", Value: "tab\tnew\nline \"quoted\" \\ \u202e \U000e0041 é"}, {Name: "EMPTY"}},
+		Integration:      []manifest.Setting{{Name: "profile", Value: "project"}, {Name: "pass_env", Value: "EDITOR,PAGER"}, {Name: "wayland", Value: "true"}},
 		Output: manifest.Output{BaseLayer: digest.Digest("sha256:" + hexDigest("b")), PackageLayer: digest.Digest("sha256:" + hexDigest("c")),
 			ImageDigest: digest.Digest("sha256:" + hexDigest("d"))},
 	}
@@ -105,6 +106,7 @@ func TestLockOrder(t *testing.T) {
 	slices.Reverse(l.Volatile)
 	slices.Reverse(l.Mounts)
 	slices.Reverse(l.Env)
+	slices.Reverse(l.Integration)
 	given := l.Packages[0]
 	if l.ID() != want.ID() || !bytes.Equal(l.Encode(), want.Encode()) {
 		t.Error("the order of packages changes the lock")

@@ -17,7 +17,7 @@ const Version = 1
 func manifestKeys(table string) []string {
 	switch table {
 	case "":
-		return []string{"manifest_version", "base", "system", "gui", "hardware", "mounts", "env", "runtime"}
+		return []string{"manifest_version", "base", "system", "gui", "hardware", "mounts", "env", "runtime", "integration"}
 	case "base":
 		return []string{"image", "arch", "mirror"}
 	case "system":
@@ -28,6 +28,8 @@ func manifestKeys(table string) []string {
 		return []string{"gpu", "audio"}
 	case "runtime":
 		return []string{"backend", "network_isolation", "resource_limits"}
+	case "integration":
+		return integrationKeys()
 	case "runtime.resource_limits":
 		return []string{"cpu_shares", "memory_limit_mb"}
 	}
@@ -36,7 +38,7 @@ func manifestKeys(table string) []string {
 
 // manifestHome tells which table a key belongs to.
 func manifestHome(key string) string {
-	for _, table := range []string{"base", "system", "gui", "hardware", "runtime", "runtime.resource_limits"} {
+	for _, table := range []string{"base", "system", "gui", "hardware", "runtime", "runtime.resource_limits", "integration"} {
 		if slices.Contains(manifestKeys(table), key) {
 			return fmt.Sprintf("%s belongs below a line [%s]", key, table)
 		}
@@ -103,6 +105,8 @@ func readManifest(root table) *Manifest {
 		Mounts:   readMounts(root.table("mounts")),
 		Env:      readEnv(root.table("env")),
 		Runtime:  readRuntime(root.known("runtime")),
+
+		Integration: readIntegration(root.known("integration")),
 	}
 }
 

@@ -11,6 +11,8 @@ type Manifest struct {
 	Mounts   []Mount  // by label
 	Env      []EnvVar // by name
 	Runtime  Runtime
+
+	Integration []Setting // by name
 }
 
 // Base names the system an environment starts from.
@@ -123,5 +125,6 @@ type Lock struct {
 	MemoryLimitMB     int64
 	Mounts            []Mount
 	Env               []EnvVar
+	Integration       []Setting // by name
 	Output            Output
 }

@@ -52,6 +52,8 @@ type Record struct {
 	CPUShares        int64             `json:"cpu_shares,omitempty"`
 	MemoryLimitMB    int64             `json:"memory_limit_mb,omitempty"`
 
+	Integration []manifest.Setting `json:"integration,omitempty"`
+
 	text string // of the file it was read from
 }
 

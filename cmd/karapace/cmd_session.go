@@ -17,22 +17,30 @@ func backendFlag() cli.Flag {
 	return &cli.StringFlag{Name: "backend", Usage: "namespace, oci, crun, runc or youki"}
 }
 
+func profileFlag() cli.Flag {
+	return &cli.StringFlag{Name: "profile", Usage: "what of the host is let in: desktop, project or isolated"}
+}
+
 func (p *program) enterCommand() *cli.Command {
 	return &cli.Command{
 		Name: "enter", Usage: "open a session in an environment", ArgsUsage: "[ENV] [-- COMMAND...]",
 		Flags: []cli.Flag{
 			&cli.BoolFlag{Name: "root", Usage: "as root of the environment"},
 			&cli.BoolFlag{Name: "print-spec", Usage: "print the runtime document (config.json) instead"},
-			backendFlag(),
+			&cli.BoolFlag{Name: "print-policy", Usage: "say what of the host the environment can reach instead"},
+			profileFlag(), backendFlag(),
 		},
 		Action: func(c *cli.Context) error {
 			ref, err := p.optional(c, "ENV")
 			if err != nil {
 				return err
 			}
-			o := engine.SessionOptions{Args: p.line.after, Backend: c.String("backend"), Terminal: p.onTerminal()}
+			o := engine.SessionOptions{Args: p.line.after, Backend: c.String("backend"), Profile: c.String("profile"), Terminal: p.onTerminal()}
 			if c.Bool("root") {
 				o.User = "0"
+			}
+			if c.Bool("print-policy") {
+				return p.printPolicy(ref, o)
 			}
 			if c.Bool("print-spec") {
 				return p.printSpec(ref, o)
@@ -63,7 +71,7 @@ func (p *program) execCommand() *cli.Command {
 			&cli.StringFlag{Name: "workdir", Aliases: []string{"w"}, Usage: "working directory inside"},
 			&cli.StringSliceFlag{Name: "env", Aliases: []string{"e"}, Usage: "set NAME=VALUE", KeepSpace: true},
 			&cli.BoolFlag{Name: "tty", Aliases: []string{"t"}, Usage: "give the command a terminal"},
-			backendFlag(),
+			profileFlag(), backendFlag(),
 		},
 		Action: func(c *cli.Context) error {
 			ref, err := p.optional(c, "ENV")
@@ -80,7 +88,7 @@ func (p *program) execCommand() *cli.Command {
 			}
 			o := engine.SessionOptions{
 				Args: args, User: c.String("user"), Cwd: c.String("workdir"), Env: env,
-				Terminal: c.Bool("tty") && p.onTerminal(), Backend: c.String("backend"),
+				Terminal: c.Bool("tty") && p.onTerminal(), Backend: c.String("backend"), Profile: c.String("profile"),
 			}
 			return p.session(func(o engine.SessionOptions) (backends.Exit, error) { return p.engine.Exec(p.ctx, ref, o) }, o)
 		},
@@ -107,8 +115,8 @@ func (p *program) runCommand() *cli.Command {
 	return &cli.Command{
 		Name: "run", Usage: "run a command in a throw-away layer, building first if need be", ArgsUsage: "[MANIFEST or ENV] -- COMMAND...",
 		Flags: append(buildFlags(),
-			&cli.BoolFlag{Name: "ephemeral", Usage: "keep nothing (always so)"},
-			backendFlag()),
+			&cli.BoolFlag{Name: "ephemeral", Usage: "let nothing of the host in, unless the manifest says so"},
+			profileFlag(), backendFlag()),
 		Action: func(c *cli.Context) error {
 			target, err := p.optional(c, "MANIFEST or ENV")
 			if err != nil {
@@ -118,7 +126,7 @@ func (p *program) runCommand() *cli.Command {
 			if err != nil {
 				return usage(err)
 			}
-			o := engine.SessionOptions{Args: args, Backend: c.String("backend")}
+			o := engine.SessionOptions{Args: args, Backend: c.String("backend"), Profile: c.String("profile"), Isolated: c.Bool("ephemeral")}
 			return p.session(func(o engine.SessionOptions) (backends.Exit, error) {
 				return p.engine.Run(p.ctx, target, buildOptions(c, ""), o)
 			}, o)

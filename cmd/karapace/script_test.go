@@ -23,8 +23,10 @@ import (
 var binaries string
 
 func TestMain(m *testing.M) {
-	if code, done := xattrTool(os.Args); done {
-		os.Exit(code)
+	for _, tool := range []func([]string) (int, bool){xattrTool, connectTool} {
+		if code, done := tool(os.Args); done {
+			os.Exit(code)
+		}
 	}
 	dir, done, err := programs()
 	if err != nil {
@@ -94,7 +96,7 @@ func params(dir, backend string, vars ...string) testscript.Params {
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"exits": exits, "tiny": tiny, "jsonfield": jsonField, "expand": expand, "hostile": hostile, "halve": halve,
 			"loadvault": loadVault, "savevault": saveVault, "flipvault": flipVault, "nohost": noHost, "layout": layout, "serve": serve, "image": image, "damage": damage,
-			"damagesnapshot": damageSnapshot, "xattrtool": putXattrTool,
+			"damagesnapshot": damageSnapshot, "xattrtool": putXattrTool, "connecttool": putConnectTool, "listen": listen,
 			"fixture": fixture,
 		},
 		UpdateScripts: os.Getenv("UPDATE_SCRIPTS") != "",

@@ -45,12 +45,17 @@ func putXattrTool(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) != 1 {
 		ts.Fatalf("usage: xattrtool DIR")
 	}
+	putTool(ts, filepath.Join(ts.MkAbs(args[0]), xattrName))
+}
+
+// putTool copies this test program, which is static and does what its name says.
+func putTool(ts *testscript.TestScript, path string) {
 	self, err := os.Executable()
 	ts.Check(err)
 	in, err := os.Open(self)
 	ts.Check(err)
 	defer in.Close()
-	out, err := os.OpenFile(filepath.Join(ts.MkAbs(args[0]), xattrName), os.O_CREATE|os.O_WRONLY, 0o755)
+	out, err := os.OpenFile(path, os.O_CREATE|os.O_WRONLY, 0o755)
 	ts.Check(err)
 	_, err = io.Copy(out, in)
 	ts.Check(err)

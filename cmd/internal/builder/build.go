@@ -139,7 +139,7 @@ func (b *build) resolve(ctx context.Context) error {
 		Arch: m.Base.Arch, BaseImage: m.Base.Image, BuildEnvironment: distro.BuildEnvironment,
 		Requested: m.Packages, Apps: m.Apps, Backend: m.Runtime.Backend, Hardware: m.Hardware,
 		NetworkIsolation: m.Runtime.NetworkIsolation, CPUShares: m.Runtime.CPUShares, MemoryLimitMB: m.Runtime.MemoryLimitMB,
-		Mounts: m.Mounts, Env: m.Env,
+		Mounts: m.Mounts, Env: m.Env, Integration: m.Integration,
 	}
 	if err := b.startFromEarlier(); err != nil {
 		return err

@@ -59,6 +59,9 @@ func (h *hostLayer) fill(b *build, r *storage.Record) error {
 			return err
 		}
 	}
+	if err := h.desktop(r); err != nil {
+		return err
+	}
 	if err := h.targets(b, r); err != nil {
 		return err
 	}
@@ -66,6 +69,19 @@ func (h *hostLayer) fill(b *build, r *storage.Record) error {
 		return nil
 	}
 	return h.accounts(b)
+}
+
+// desktop makes what integration mounts on outside /run: X11's sockets and the project's directory.
+func (h *hostLayer) desktop(r *storage.Record) error {
+	for _, d := range []string{"/tmp/.X11-unix", r.ManifestDir} {
+		if d == "" || h.refuseLinks(d) != nil {
+			continue // the session says what it cannot mount
+		}
+		if err := h.directory(d); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // targets makes what the manifest's mounts need: a directory, or a file where the host has one.

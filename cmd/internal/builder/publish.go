@@ -53,7 +53,7 @@ func (b *build) record() (*storage.Record, error) {
 		ManifestID: b.manifest.PreliminaryID(), BaseImage: l.BaseImage, BaseLayer: l.Output.BaseLayer, PackageLayer: l.Output.PackageLayer, ImageDigest: l.Output.ImageDigest,
 		BaseSize: b.base.Size, PackageSize: b.packages.Size, Packages: l.Requested, Apps: l.Apps,
 		ImageEnv: b.base.Env, ManifestDir: b.req.Dir, Mounts: l.Mounts, Env: l.Env, Hardware: l.Hardware,
-		NetworkIsolation: l.NetworkIsolation, CPUShares: l.CPUShares, MemoryLimitMB: l.MemoryLimitMB,
+		NetworkIsolation: l.NetworkIsolation, CPUShares: l.CPUShares, MemoryLimitMB: l.MemoryLimitMB, Integration: l.Integration,
 	}
 	for _, l := range []layer{b.packages, b.base} {
 		if l.ID == "" {

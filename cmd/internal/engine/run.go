@@ -16,6 +16,9 @@ import (
 // Run runs a command in a throw-away writable layer of a manifest or an environment, building it first if need be.
 // Nothing of the session is left.
 func (e *Engine) Run(ctx context.Context, target string, b BuildOptions, o SessionOptions) (backends.Exit, error) {
+	if o.profile = "project"; o.Isolated {
+		o.profile = "isolated"
+	}
 	r, err := e.target(ctx, target, b)
 	if err != nil {
 		return backends.Exit{}, err

@@ -3,9 +3,6 @@ package engine
 import (
 	"context"
 	"errors"
-	"fmt"
-	"os"
-	"path/filepath"
 	"strings"
 
 	rspec "github.com/opencontainers/runtime-spec/specs-go"
@@ -28,9 +25,13 @@ type SessionOptions struct {
 	Env      []string // NAME=value
 	Terminal bool     // make one inside
 	Backend  string   // empty is the environment's own
+	Profile  string   // desktop, project or isolated; empty is the manifest's, else the command's own
 	Stdio    backends.Stdio
 
-	readOnly bool // the root
+	Isolated bool // run: nothing of the host unless the manifest says so
+
+	readOnly bool   // the root
+	profile  string // where neither the caller nor the manifest names one
 }
 
 // Exec runs a command in an environment, starting the environment when it does not run. While another command changes
@@ -121,13 +122,15 @@ func (e *Engine) mapping() (*userns.Mapping, error) {
 }
 
 func (e *Engine) spec(s *storage.Store, r *storage.Record, o SessionOptions) (*rspec.Spec, error) {
-	host := e.host()
-	edits := integration.Collect(host, integration.Session(!r.NetworkIsolation))
-	declared, err := e.declaredMounts(r)
+	host := e.host(s, r)
+	policy, err := policy(r, o)
 	if err != nil {
 		return nil, err
 	}
-	edits.Mounts = append(edits.Mounts, declared...)
+	edits, err := e.edits(r, host, policy)
+	if err != nil {
+		return nil, err
+	}
 	who, err := e.userInside(s, r, o)
 	if err != nil {
 		return nil, err
@@ -149,59 +152,12 @@ func (e *Engine) spec(s *storage.Store, r *storage.Record, o SessionOptions) (*r
 		},
 		ImageEnv:         r.ImageEnv,
 		ManifestEnv:      pairs(r.Env),
-		Edits:            ocispec.Edits{Mounts: binds(edits.Mounts), Env: edits.Env},
+		Edits:            ocispec.Edits{Mounts: mounts(edits.Mounts, host), Env: edits.Env},
 		NetworkIsolation: r.NetworkIsolation,
 		ReadOnlyRoot:     o.readOnly,
 		CPUShares:        r.CPUShares,
 		MemoryLimitMB:    r.MemoryLimitMB,
 	}), nil
-}
-
-func (e *Engine) host() integration.Host {
-	home, err := filepath.EvalSymlinks(e.User.Home)
-	if err != nil {
-		home = ""
-	}
-	return integration.Host{Getenv: e.Getenv, Stat: os.Stat, UID: e.User.UID, Home: home, User: e.User.Name, Cwd: e.Cwd}
-}
-
-// declaredMounts expands the manifest's mounts on this host.
-func (e *Engine) declaredMounts(r *storage.Record) ([]integration.Mount, error) {
-	var mounts []integration.Mount
-	for _, m := range r.Mounts {
-		src, err := filepath.EvalSymlinks(expand(m.Host, e.User.Home, r.ManifestDir))
-		if err != nil {
-			return nil, failure.New(failure.General, fmt.Errorf("mount %s: %w", m.Label, err),
-				fmt.Sprintf("create it, or change [mounts] %s in the manifest and rebuild", m.Label))
-		}
-		mounts = append(mounts, integration.Mount{Source: src, Target: m.Container, ReadOnly: m.ReadOnly})
-	}
-	return mounts, nil
-}
-
-func expand(host, home, manifestDir string) string {
-	switch {
-	case host == "~":
-		return home
-	case strings.HasPrefix(host, "~/"):
-		return filepath.Join(home, host[2:])
-	case filepath.IsAbs(host):
-		return host
-	default:
-		return filepath.Join(manifestDir, host)
-	}
-}
-
-func binds(mounts []integration.Mount) []rspec.Mount {
-	out := make([]rspec.Mount, 0, len(mounts))
-	for _, m := range mounts {
-		opts := []string{"rbind", "nosuid", "nodev"}
-		if m.ReadOnly {
-			opts = append(opts, "ro")
-		}
-		out = append(out, rspec.Mount{Destination: m.Target, Type: "bind", Source: m.Source, Options: opts})
-	}
-	return out
 }
 
 func pairs(vars []manifest.EnvVar) []string {

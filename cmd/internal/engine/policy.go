@@ -1,0 +1,48 @@
+package engine
+
+import (
+	"slices"
+
+	"github.com/karapace/karapace/integration"
+	"github.com/karapace/karapace/storage"
+)
+
+// Policy is what a session reaches of the host, on this host and now.
+type Policy struct {
+	Environment string              `json:"name"`
+	Profile     string              `json:"profile"`
+	Home        string              `json:"home"`
+	Network     string              `json:"network"` // "host" or "none"
+	Things      []integration.Thing `json:"things"`
+	Mounts      []string            `json:"mounts"`   // of the manifest
+	PassEnv     []string            `json:"pass_env"` // variables of the host that the manifest hands on
+	Root        string              `json:"root"`     // "writable" or "read-only"
+}
+
+// Policy tells what Exec would let the session reach.
+func (e *Engine) Policy(ref string, o SessionOptions) (*Policy, error) {
+	s, r, err := e.find(ref)
+	if err != nil {
+		return nil, err
+	}
+	p, err := policy(r, o)
+	if err != nil {
+		return nil, err
+	}
+	host := e.host(s, r)
+	told := &Policy{
+		Environment: displayName(r), Profile: p.Profile, Home: p.Home, Network: "host", Root: "writable",
+		Things: integration.Describe(host, p), Mounts: []string{}, PassEnv: list(slices.Clone(p.PassEnv)),
+	}
+	if !p.Network {
+		told.Network = "none"
+	}
+	if r.State == storage.StateFrozen {
+		told.Root = "read-only"
+	}
+	declared, err := e.declaredMounts(r)
+	for _, m := range declared {
+		told.Mounts = append(told.Mounts, m.String())
+	}
+	return told, err
+}
