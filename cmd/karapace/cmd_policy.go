@@ -4,7 +4,6 @@ import (
 	"strings"
 
 	"github.com/karapace/karapace/cmd/internal/engine"
-	"github.com/karapace/karapace/integration"
 )
 
 // printPolicy says in plain words what a session reaches.
@@ -36,7 +35,7 @@ func policyRows(policy *engine.Policy) [][]string {
 	return rows
 }
 
-func reach(t integration.Thing, home string) string {
+func reach(t engine.Thing, home string) string {
 	var words []string
 	switch {
 	case !t.Allowed:

@@ -9,15 +9,18 @@ import (
 
 // Policy is what a session reaches of the host, on this host and now.
 type Policy struct {
-	Environment string              `json:"name"`
-	Profile     string              `json:"profile"`
-	Home        string              `json:"home"`
-	Network     string              `json:"network"` // "host" or "none"
-	Things      []integration.Thing `json:"things"`
-	Mounts      []string            `json:"mounts"`   // of the manifest
-	PassEnv     []string            `json:"pass_env"` // variables of the host that the manifest hands on
-	Root        string              `json:"root"`     // "writable" or "read-only"
+	Environment string   `json:"name"`
+	Profile     string   `json:"profile"`
+	Home        string   `json:"home"`
+	Network     string   `json:"network"` // "host" or "none"
+	Things      []Thing  `json:"things"`
+	Mounts      []string `json:"mounts"`   // of the manifest
+	PassEnv     []string `json:"pass_env"` // variables of the host that the manifest hands on
+	Root        string   `json:"root"`     // "writable" or "read-only"
 }
+
+// Thing is one thing of the host.
+type Thing = integration.Thing
 
 // Policy tells what Exec would let the session reach.
 func (e *Engine) Policy(ref string, o SessionOptions) (*Policy, error) {
