@@ -20,6 +20,15 @@ func Digest(ctx context.Context, dir string) (diffID digest.Digest, size int64, 
 
 // WriteTar writes the canonical archive of a normalised tree and returns its digest and size in bytes.
 func WriteTar(ctx context.Context, w io.Writer, dir string) (diffID digest.Digest, size int64, err error) {
+	diffID, size, err = writeArchive(ctx, w, func(ctx context.Context, visit visitor) error { return walk(ctx, dir, visit) })
+	if err != nil {
+		return "", 0, fmt.Errorf("archive tree %s: %w", dir, err)
+	}
+	return diffID, size, nil
+}
+
+// writeArchive writes the canonical archive of the entries that walk visits.
+func writeArchive(ctx context.Context, w io.Writer, walk func(context.Context, visitor) error) (diffID digest.Digest, size int64, err error) {
 	h := sha256.New()
 	g, ctx := errgroup.WithContext(ctx)
 	a := &archiver{ctx: ctx, full: make(chan []byte, chunkCount), blank: make(chan []byte, chunkCount)}
@@ -28,7 +37,7 @@ func WriteTar(ctx context.Context, w io.Writer, dir string) (diffID digest.Diges
 	}
 	g.Go(func() error {
 		defer close(a.full)
-		return a.run(dir)
+		return a.run(walk)
 	})
 	g.Go(func() error {
 		for b := range a.full {
@@ -42,7 +51,7 @@ func WriteTar(ctx context.Context, w io.Writer, dir string) (diffID digest.Diges
 		return nil
 	})
 	if err := g.Wait(); err != nil {
-		return "", 0, fmt.Errorf("archive tree %s: %w", dir, err)
+		return "", 0, err
 	}
 	return digest.NewDigest(digest.SHA256, h), size, nil
 }
@@ -55,11 +64,11 @@ type archiver struct {
 	buf   []byte
 }
 
-func (a *archiver) run(dir string) error {
+func (a *archiver) run(walk func(context.Context, visitor) error) error {
 	if err := a.next(); err != nil {
 		return err
 	}
-	if err := walk(a.ctx, dir, a.entry); err != nil {
+	if err := walk(a.ctx, a.entry); err != nil {
 		return err
 	}
 	if err := a.write(zeroBlock[:]); err != nil {
@@ -128,4 +137,19 @@ func (a *archiver) entry(e *Entry, src *source) error {
 		}
 	}
 	return a.write(zeroBlock[:padding(e.Size)])
+}
+
+// Newest returns the latest modification time, in seconds since the epoch, of what is neither a directory nor a mark in a
+// normalised tree; 0 when there is no such thing.
+func Newest(ctx context.Context, dir string) (newest int64, err error) {
+	err = walk(ctx, dir, func(e *Entry, _ *source) error {
+		if e.Kind != Dir {
+			newest = max(newest, e.MTime)
+		}
+		return nil
+	})
+	if err != nil {
+		return 0, fmt.Errorf("look through tree %s: %w", dir, err)
+	}
+	return newest, nil
 }

@@ -123,11 +123,8 @@ func (w *walker) entry(dir int, parent string, it item) error {
 		return entryError(join(parent, it.as), err)
 	}
 	e := &Entry{Path: join(parent, it.as), Mode: st.Mode & 0o7777, UID: st.Uid, GID: st.Gid, MTime: st.Mtim.Sec}
-	if len(e.Path) >= unix.PathMax {
-		return entryError(e.Path, errors.New("the path is longer than 4095 bytes"))
-	}
-	if strings.HasPrefix(it.name, whiteoutPrefix) {
-		return entryError(e.Path, fmt.Errorf("a name that begins with %q means a removed file in a layer and cannot be kept", whiteoutPrefix))
+	if err := w.check(e, it.name); err != nil {
+		return entryError(e.Path, err)
 	}
 	switch fileType(&st) {
 	case unix.S_IFDIR:
@@ -150,6 +147,17 @@ func (w *walker) entry(dir int, parent string, it item) error {
 		return entryError(e.Path, errDevice)
 	}
 	return w.visit(e, nil)
+}
+
+// check refuses an entry that no archive can hold.
+func (w *walker) check(e *Entry, name string) error {
+	switch {
+	case len(e.Path) >= unix.PathMax:
+		return errors.New("the path is longer than 4095 bytes")
+	case strings.HasPrefix(name, whiteoutPrefix):
+		return fmt.Errorf("a name that begins with %q means a removed file in a layer and cannot be kept", whiteoutPrefix)
+	}
+	return nil
 }
 
 var errDevice = errors.New("device files and sockets cannot be kept")
