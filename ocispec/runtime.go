@@ -5,8 +5,8 @@
 // surroundings package managers are installed in. Nothing of an image but its Env reaches a document, so that an image
 // cannot change how it is isolated.
 //
-// The documents name no user namespace and no id mapping: those belong to the session that Karapace prepares before
-// any backend runs, and are the same for all of them.
+// The documents of sessions and builds name no user namespace and no id mapping: those belong to the session that Karapace
+// prepares before any backend runs, and are the same for all of them. Only what is exported for others to run has them.
 package ocispec
 
 import (
@@ -81,6 +81,16 @@ func Runtime(s Session) *rspec.Spec {
 		},
 	}
 	return spec
+}
+
+// Rootless adds what a runtime needs that is started by an ordinary user, to a document for root inside. Limits stay:
+// a user to whom the host delegates no cgroup is told so by the runtime.
+func Rootless(spec *rspec.Spec, uids, gids []rspec.LinuxIDMapping) *rspec.Spec {
+	out, linux := *spec, *spec.Linux
+	out.Linux = &linux
+	linux.Namespaces = append([]rspec.LinuxNamespace{{Type: rspec.UserNamespace}}, spec.Linux.Namespaces...)
+	linux.UIDMappings, linux.GIDMappings = uids, gids
+	return &out
 }
 
 // Build makes the document package managers run in: root inside, no network, nothing of the host.

@@ -168,6 +168,33 @@ func keepID(id uint32, spans []span) []Range {
 	return out
 }
 
+// OwnRoot is the mapping with the same ids in which the user is container root, and the subordinate ids are all others:
+// what other programs make of the same user.
+func (m *Mapping) OwnRoot() *Mapping {
+	out := *m
+	out.UID, out.GID = ownRoot(m.UID), ownRoot(m.GID)
+	return &out
+}
+
+func ownRoot(kept []Range) []Range {
+	out := []Range{{}}
+	next := uint32(1)
+	for _, r := range kept {
+		last := &out[len(out)-1]
+		switch {
+		case r.Size == 1 && r.Inside == r.Outside:
+			out[0] = Range{0, r.Outside, 1}
+			continue
+		case len(out) > 1 && last.Outside+last.Size == r.Outside:
+			last.Size += r.Size
+		default:
+			out = append(out, Range{next, r.Outside, r.Size})
+		}
+		next += r.Size
+	}
+	return out
+}
+
 // readSpans reads subuid(5): lines of NAME-OR-UID:START:COUNT. A file that is missing is empty.
 func readSpans(file, name string, uid uint32) ([]span, error) {
 	data, err := os.ReadFile(file)

@@ -48,6 +48,24 @@ func TestKeepID(t *testing.T) {
 	}
 }
 
+// In the other mapping of the same ids the user is root.
+func TestOwnRoot(t *testing.T) {
+	for _, c := range []struct {
+		id    uint32
+		spans []span
+		want  []Range
+	}{
+		{1000, []span{{100000, 65536}}, []Range{{0, 1000, 1}, {1, 100000, 65536}}},
+		{1000, []span{{100000, 500}, {300000, 65536}}, []Range{{0, 1000, 1}, {1, 100000, 500}, {501, 300000, 65536}}},
+		{70000, []span{{100000, 65536}}, []Range{{0, 70000, 1}, {1, 100000, 65536}}},
+	} {
+		m := &Mapping{UID: keepID(c.id, c.spans), GID: keepID(c.id, c.spans), newuidmap: "x"}
+		if got := m.OwnRoot(); !slices.Equal(got.UID, c.want) || !slices.Equal(got.GID, c.want) || got.newuidmap != "x" {
+			t.Errorf("%d %v: %+v, want %v", c.id, c.spans, got, c.want)
+		}
+	}
+}
+
 func TestLookup(t *testing.T) {
 	const passwd = "root:x:0:0::/root:/bin/sh\nann:x:1000:1000::/home/ann:/bin/sh\n"
 	for _, c := range []struct {

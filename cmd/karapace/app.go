@@ -93,6 +93,7 @@ func (p *program) commands() []*cli.Command {
 		p.listCommand(), p.inspectCommand(), p.diffCommand(), p.adoptCommand(), p.renameCommand(), p.destroyCommand(),
 		p.commitCommand(), p.snapshotsCommand(), p.restoreCommand(),
 		p.freezeCommand(), p.unfreezeCommand(), p.archiveCommand(), p.unarchiveCommand(),
+		p.exportCommand(),
 		p.imagesCommand(), p.gcCommand(), p.backendsCommand(), p.doctorCommand(),
 	}
 	for _, c := range all {

@@ -151,7 +151,7 @@ func (p *program) optional(c *cli.Context, what string) (string, error) {
 
 func takesCommand(c *cli.Context) bool {
 	switch c.Command.Name {
-	case "enter", "exec", "run", "quick":
+	case "enter", "exec", "run", "quick", "export":
 		return true
 	}
 	return false

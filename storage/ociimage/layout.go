@@ -30,6 +30,7 @@ type Layout struct {
 	owner *Owner
 	ref   string
 	temp  atomic.Int64
+	size  atomic.Int64
 }
 
 // Owner is whose the files of a layout are to be.
@@ -49,6 +50,9 @@ func NewLayout(root *os.Root, ref string, owner *Owner) (*Layout, error) {
 	}
 	return l, nil
 }
+
+// Size is how many bytes the files have that were written.
+func (l *Layout) Size() int64 { return l.size.Load() }
 
 // settle gives a file or directory its mode, whatever the umask, and its owner.
 func (l *Layout) settle(name string, mode fs.FileMode) error {
@@ -88,6 +92,7 @@ func (l *Layout) file(name string, d ispec.Descriptor, write func(io.Writer) err
 	if err = errors.Join(err, f.Close()); err != nil {
 		return d, err
 	}
+	l.size.Add(m.size)
 	return m.fill(d)
 }
 

@@ -34,7 +34,8 @@ func Serve(ctx context.Context, in io.Reader, out io.Writer) error {
 	result, err := serve(ctx, in, t)
 	if err != nil {
 		kind, hint := failure.Of(err)
-		if errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT) { // whoever met it first took it for a failure of their own
+		var out *outputError
+		if !errors.As(err, &out) && (errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT)) { // whoever met it first took it for a failure of their own
 			kind, hint = failure.Store, "make room where the store is: karapace gc removes what nothing needs"
 		}
 		return t.send(wire.Event{Error: &wire.Error{Kind: kind, Message: err.Error(), Hint: hint}})
@@ -50,6 +51,12 @@ func serve(ctx context.Context, in io.Reader, t *teller) (any, error) {
 	var req wire.Request
 	if err := json.NewDecoder(bufio.NewReader(io.LimitReader(in, requestLimit))).Decode(&req); err != nil {
 		return nil, fmt.Errorf("karapace-store is started by karapace, with a request on standard input: %w", err)
+	}
+	switch {
+	case req.Unpack != nil:
+		return struct{}{}, unpackBundle(ctx)
+	case req.Clear != nil:
+		return struct{}{}, clearOutput()
 	}
 	s, err := storage.Open(req.Store)
 	if err != nil {
@@ -69,7 +76,7 @@ func (w *worker) together(ctx context.Context, req *wire.Request) (*storage.Lock
 	switch {
 	case req.GC != nil || req.Images != nil || req.Sweep != nil && req.Sweep.All:
 		return w.store.Alone(ctx, func() { w.tell.Step("wait for the end of builds") })
-	case req.Build != nil || req.Verify != nil:
+	case req.Build != nil || req.Verify != nil || req.Export != nil:
 		return w.store.Share(ctx, func() { w.tell.Step("wait for a removal to end") })
 	}
 	return nil, nil
@@ -85,6 +92,8 @@ func (w *worker) do(ctx context.Context, req *wire.Request) (any, error) {
 		return w.gc(ctx, req.GC)
 	case req.Diff != nil:
 		return w.diff(ctx, req.Diff)
+	case req.Export != nil:
+		return w.export(ctx, req.Export)
 	case req.Sweep != nil && req.Sweep.All:
 		return struct{}{}, w.sweepAll()
 	case req.Sweep != nil:

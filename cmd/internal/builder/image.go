@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 
 	"github.com/opencontainers/go-digest"
 	ispec "github.com/opencontainers/image-spec/specs-go/v1"
@@ -57,13 +58,12 @@ func treeLayer(r *storage.Record, id digest.Digest, size int64, dir string) ocii
 	}}
 }
 
-// withSnapshots puts snapshots, bottom first, on top of an image: it is another image then.
-func (w *worker) withSnapshots(r *storage.Record, img *ociimage.Image, chain []storage.Snapshot) (*ociimage.Image, error) {
-	var more []ociimage.Layer
-	for _, s := range chain {
-		more = append(more, treeLayer(r, s.Layer, s.Size, w.store.EnvDir(r.EnvID, s.Dir)))
+// snapshotLayers are the layers of a snapshot and of all that it lies on, bottom first.
+func (w *worker) snapshotLayers(r *storage.Record, id digest.Digest) (all []ociimage.Layer) {
+	for _, s := range slices.Backward(r.ChainOf(id)) {
+		all = append(all, treeLayer(r, s.Layer, s.Size, w.store.EnvDir(r.EnvID, s.Dir)))
 	}
-	return stacked(img, more)
+	return all
 }
 
 // stacked puts layers on top of an image. Without any it is the image.

@@ -18,14 +18,20 @@ import (
 	"github.com/karapace/karapace/storage"
 )
 
-// call has karapace-store do one operation inside the user namespace and decodes its result.
-func (e *Engine) call(ctx context.Context, s *storage.Store, req wire.Request, result any) error {
-	req.Store, req.Overlay = s.Root(), e.Overlay
-	req.User = wire.User{UID: e.User.UID, GID: e.User.GID, Name: e.User.Name, Home: e.User.Home, Shell: e.User.Shell}
+// call has karapace-store do one operation inside the user namespace and decodes its result. files are its descriptors
+// from wire.OutputFD on, and stay the caller's.
+func (e *Engine) call(ctx context.Context, s *storage.Store, req wire.Request, result any, files ...*os.File) error {
 	mapping, err := e.mapping()
 	if err != nil {
 		return err
 	}
+	return e.callIn(ctx, mapping, s, req, result, files...)
+}
+
+// callIn is call in the user namespace of a mapping.
+func (e *Engine) callIn(ctx context.Context, mapping *userns.Mapping, s *storage.Store, req wire.Request, result any, files ...*os.File) error {
+	req.Store, req.Overlay = s.Root(), e.Overlay
+	req.User = wire.User{UID: e.User.UID, GID: e.User.GID, Name: e.User.Name, Home: e.User.Home, Shell: e.User.Shell}
 	req.Rootless = mapping != nil
 	body, err := json.Marshal(req)
 	if err != nil {
@@ -34,11 +40,11 @@ func (e *Engine) call(ctx context.Context, s *storage.Store, req wire.Request, r
 	if _, err := os.Stat(e.StoreProgram); err != nil {
 		return failure.New(failure.Backend, fmt.Errorf("karapace-store is missing: %w", err), "install it beside karapace")
 	}
-	return e.converse(ctx, mapping, body, result)
+	return e.converse(ctx, mapping, body, result, files)
 }
 
 // converse starts karapace-store, hands it the request and follows its answer to the end.
-func (e *Engine) converse(ctx context.Context, mapping *userns.Mapping, body []byte, result any) error {
+func (e *Engine) converse(ctx context.Context, mapping *userns.Mapping, body []byte, result any, files []*os.File) error {
 	theirIn, in, err := os.Pipe()
 	if err != nil {
 		return fmt.Errorf("make pipe: %w", err)
@@ -52,7 +58,7 @@ func (e *Engine) converse(ctx context.Context, mapping *userns.Mapping, body []b
 	defer out.Close()
 	p, err := userns.Start(mapping, &userns.Command{
 		Path: e.StoreProgram, Args: []string{"karapace-store"}, Env: e.storeEnv(), Dir: "/",
-		Files: []*os.File{theirIn, theirOut, os.Stderr},
+		Files: append([]*os.File{theirIn, theirOut, os.Stderr}, files...),
 	})
 	theirIn.Close()
 	theirOut.Close()

@@ -25,6 +25,9 @@ type Request struct {
 	Verify   *Verify `json:"verify,omitempty"`
 	GC       *GC     `json:"gc,omitempty"`
 	Diff     *Diff   `json:"diff,omitempty"`
+	Export   *Export `json:"export,omitempty"`
+	Unpack   *Unpack `json:"unpack,omitempty"`
+	Clear    *Clear  `json:"clear,omitempty"`
 
 	Commit         *Commit         `json:"commit,omitempty"`
 	RemoveSnapshot *RemoveSnapshot `json:"remove_snapshot,omitempty"`
