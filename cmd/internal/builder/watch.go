@@ -26,7 +26,7 @@ func (w *worker) watch(img *ociimage.Image) *watched {
 		out.Layers = append(out.Layers, p.layer(l))
 	}
 	p.image = &out
-	w.tell.Start("export", len(img.Layers), total)
+	w.tell.Start("export", 1, total)
 	return p
 }
 
