@@ -51,10 +51,7 @@ func Open(path string) (Source, error) {
 		return nil, err
 	}
 	if info.IsDir() {
-		if _, err := os.Stat(filepath.Join(path, "oci-layout")); err != nil {
-			return nil, fmt.Errorf("base image %s: the directory is no OCI layout: it has no oci-layout file; a tree of files must be packed first (tar -C %s -cf base.tar .)", path, path)
-		}
-		return &layout{path: path}, nil
+		return openDir(path)
 	}
 	if squashed, err := isSquashfs(f); err != nil || squashed {
 		return &squash{path: path}, err
@@ -71,6 +68,22 @@ func Open(path string) (Source, error) {
 	default:
 		return &archive{path: path}, nil
 	}
+}
+
+// openDir takes a directory for an OCI layout. Trees of files are not taken: what they hold has no digest, and the ids in
+// them mean nothing without knowing for whom they were made.
+func openDir(path string) (Source, error) {
+	has := func(name string) bool {
+		_, err := os.Lstat(filepath.Join(path, name))
+		return err == nil
+	}
+	switch {
+	case has("oci-layout"):
+		return &layout{path: path}, nil
+	case has("config.json") && has("rootfs"):
+		return nil, fmt.Errorf("base image %s: the directory is an OCI bundle, no OCI layout: its files must be packed first, as root or in the user namespace they were made for (tar --numeric-owner -C %s/rootfs -cf base.tar .)", path, path)
+	}
+	return nil, fmt.Errorf("base image %s: the directory is no OCI layout: it has no oci-layout file; a tree of files must be packed first (tar -C %s -cf base.tar .)", path, path)
 }
 
 // openRegularOrDir does not block on a pipe nor read from a device.
