@@ -37,7 +37,8 @@ func TestGolden(t *testing.T) {
 	limited.CPUShares, limited.MemoryLimitMB = 512, 256
 	for name, spec := range map[string]*rspec.Spec{
 		"user": Runtime(session()), "root": Runtime(root), "isolated": Runtime(isolated), "limited": Runtime(limited),
-		"build": Build("rootfs", []string{"apt-get", "install"}, []string{"PATH=" + Path}, Edits{}),
+		"rootless": Rootless(Runtime(root), []rspec.LinuxIDMapping{{ContainerID: 0, HostID: 1000, Size: 1}, {ContainerID: 1, HostID: 100000, Size: 65536}}, []rspec.LinuxIDMapping{{ContainerID: 0, HostID: 100, Size: 1}, {ContainerID: 1, HostID: 100000, Size: 65536}}),
+		"build":    Build("rootfs", []string{"apt-get", "install"}, []string{"PATH=" + Path}, Edits{}),
 	} {
 		got, err := json.MarshalIndent(spec, "", "  ")
 		if err != nil {
