@@ -7,7 +7,6 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"io"
 	"io/fs"
 	"math/rand/v2"
@@ -15,7 +14,9 @@ import (
 	"path/filepath"
 	"runtime"
 	"slices"
+	"strconv"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/klauspost/compress/zstd"
@@ -32,15 +33,19 @@ func check(t testing.TB, err error) {
 	}
 }
 
-// text is several megabytes that compress like programs do, the same at every call.
-func text(size int) []byte {
+// text is up to 4 MB that compress like programs do, the same at every call.
+func text(size int) []byte { return allText()[:size] }
+
+var allText = sync.OnceValue(func() []byte {
 	r := rand.New(rand.NewPCG(1, 2))
-	var b bytes.Buffer
-	for b.Len() < size {
-		fmt.Fprintf(&b, "%x line %d\n", r.Uint64()>>(r.Uint64()%64), r.IntN(1000))
+	var b []byte
+	for len(b) < 4<<20 {
+		b = strconv.AppendUint(b, r.Uint64()>>(r.Uint64()%64), 16)
+		b = append(b, " line "...)
+		b = append(strconv.AppendUint(b, r.Uint64N(1000), 10), '\n')
 	}
-	return b.Bytes()[:size]
-}
+	return b
+})
 
 // layerOf writes b in pieces of changing sizes.
 func layerOf(b []byte) Layer {
@@ -114,7 +119,7 @@ func blob(d digest.Digest) string { return "blobs/sha256/" + d.Encoded() }
 // However an image is compressed, its configuration is the same, what its layers unpack to is the same, Plain leads back
 // to its own digest, and the documents are as the schemas want them.
 func TestLayout(t *testing.T) {
-	contents := [][]byte{text(3 << 20), text(100)}
+	contents := [][]byte{text(2 << 20), text(100)}
 	img := imageOf(t, contents[0], contents[1], contents[0])
 	for _, c := range []Compression{None, Gzip, Zstd} {
 		dir, d, err := layout(t, img, Options{Compression: c})
@@ -172,7 +177,7 @@ func decompress(t testing.TB, c Compression, b []byte) []byte {
 
 // The number of processors, and what was compressed before, change nothing.
 func TestSameBytes(t *testing.T) {
-	img := imageOf(t, text(9<<20), text(1<<20), text(1<<20+1), nil)
+	img := imageOf(t, text(4<<20), text(1<<20), text(1<<20+1), nil)
 	for _, c := range []Compression{Gzip, Zstd} {
 		var want map[string]string
 		for _, cpus := range []int{1, 2, 7} {
@@ -324,7 +329,7 @@ func TestDocker(t *testing.T) {
 }
 
 func BenchmarkCompress(b *testing.B) {
-	l := layerOf(text(32 << 20))
+	l := layerOf(bytes.Repeat(text(4<<20), 8))
 	for _, c := range []Compression{Gzip, Zstd} {
 		b.Run(string(c), func(b *testing.B) {
 			b.SetBytes(l.Size)
