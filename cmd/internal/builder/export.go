@@ -157,7 +157,11 @@ func (w *worker) exportRoot(ctx context.Context, e *exported) (*wire.ExportResul
 	var res *wire.ExportResult
 	g.Go(func() (err error) {
 		res, err = stream(ctx, e.compression, func(out io.Writer) error {
-			_, _, err := fstree.WriteMerged(ctx, out, e.dirs)
+			to := &listening{w: out}
+			_, _, err := fstree.WriteMerged(ctx, to, e.dirs)
+			if err != nil && to.err == nil && ctx.Err() == nil {
+				err = lost(e.record, err)
+			}
 			return err
 		})
 		return err
@@ -183,7 +187,7 @@ func (w *worker) diffLayer(ctx context.Context, e *exported) (*ociimage.Layer, e
 		if s == nil {
 			return nil, failure.New(failure.General, fmt.Errorf("environment %s has no snapshot %s", r.Title(), e.Snapshot), "karapace snapshots "+r.Title())
 		}
-		l := treeLayer(r, s.Layer, s.Size, w.store.EnvDir(r.EnvID, s.Dir))
+		l := treeLayer(r, s.Layer, s.Size, w.store.EnvDir(r.EnvID, s.Dir), lostSnapshot)
 		return &l, nil
 	}
 	img, err := w.storedImage(r)

@@ -37,31 +37,54 @@ func (w *worker) storedImage(r *storage.Record) (*ociimage.Image, error) {
 		if !ok {
 			return nil, lost(r, fmt.Errorf("layer %s is not in the store", id))
 		}
-		out.Layers = append(out.Layers, treeLayer(r, l.DiffID, l.Size, l.Dir))
+		out.Layers = append(out.Layers, treeLayer(r, l.DiffID, l.Size, l.Dir, lost))
 	}
 	return out, nil
 }
 
 // lost is what is missing or damaged of what was built.
 func lost(r *storage.Record, err error) error {
-	return failure.New(failure.Store, fmt.Errorf("environment %s: %w", r.Title(), err), "karapace rebuild "+r.Title())
+	return failure.New(failure.Store, fmt.Errorf("environment %s: %w", r.Title(), err), "karapace rebuild, in the directory of its manifest, makes it anew")
 }
 
-// treeLayer is a normalised tree that is named by its digest.
-func treeLayer(r *storage.Record, id digest.Digest, size int64, dir string) ociimage.Layer {
+// lostSnapshot is the same of what nothing can build anew.
+func lostSnapshot(r *storage.Record, err error) error {
+	return failure.New(failure.Store, fmt.Errorf("a snapshot of environment %s: %w", r.Title(), err), "karapace verify "+r.Title()+" tells which are damaged")
+}
+
+// treeLayer is a normalised tree that is named by its digest; lost says what it means when it is no longer that.
+func treeLayer(r *storage.Record, id digest.Digest, size int64, dir string, lost func(*storage.Record, error) error) ociimage.Layer {
 	return ociimage.Layer{DiffID: id, Size: size, Write: func(ctx context.Context, w io.Writer) error {
-		got, _, err := fstree.WriteTar(ctx, w, dir)
-		if err == nil && got != id {
-			err = lost(r, &layers.DamageError{DiffID: id, Got: got})
+		out := &listening{w: w}
+		got, _, err := fstree.WriteTar(ctx, out, dir)
+		switch {
+		case err == nil && got != id:
+			return lost(r, &layers.DamageError{DiffID: id, Got: got})
+		case err != nil && out.err == nil && ctx.Err() == nil:
+			return lost(r, err)
 		}
 		return err
 	}}
 }
 
+// listening is a writer that remembers its error: other errors are then of what was read.
+type listening struct {
+	w   io.Writer
+	err error
+}
+
+func (l *listening) Write(p []byte) (n int, err error) {
+	n, err = l.w.Write(p)
+	if err != nil {
+		l.err = err
+	}
+	return n, err
+}
+
 // snapshotLayers are the layers of a snapshot and of all that it lies on, bottom first.
 func (w *worker) snapshotLayers(r *storage.Record, id digest.Digest) (all []ociimage.Layer) {
 	for _, s := range slices.Backward(r.ChainOf(id)) {
-		all = append(all, treeLayer(r, s.Layer, s.Size, w.store.EnvDir(r.EnvID, s.Dir)))
+		all = append(all, treeLayer(r, s.Layer, s.Size, w.store.EnvDir(r.EnvID, s.Dir), lostSnapshot))
 	}
 	return all
 }
@@ -117,7 +140,7 @@ func (w *worker) drift(ctx context.Context, r *storage.Record, img *ociimage.Ima
 	if err != nil {
 		return nil, cannotExport(r, err)
 	}
-	l := treeLayer(r, id, size, dir)
+	l := treeLayer(r, id, size, dir, lostSnapshot)
 	return &l, nil
 }
 
