@@ -135,7 +135,7 @@ func (c contextReader) Read(p []byte) (int, error) {
 	return c.r.Read(p)
 }
 
-func (a *archive) Unpack(ctx context.Context, root, _ string) (*Base, error) {
+func (a *archive) Unpack(ctx context.Context, root, arch string) (*Base, error) {
 	f, err := openRegularOrDir(a.path)
 	if err != nil {
 		return nil, err
@@ -144,6 +144,14 @@ func (a *archive) Unpack(ctx context.Context, root, _ string) (*Base, error) {
 	u, err := fstree.Unpack(ctx, root, f, fstree.UnpackOptions{})
 	if err != nil {
 		return nil, fmt.Errorf("archive %s: %w", a.path, err)
+	}
+	if holdsImage(root) {
+		b, err := unpackUnpacked(ctx, root, arch)
+		if err != nil {
+			return nil, fmt.Errorf("image archive %s: %w", a.path, err)
+		}
+		b.Digest = u.Digest
+		return b, nil
 	}
 	if err := settleRoot(root); err != nil {
 		return nil, fmt.Errorf("archive %s: %w", a.path, err)
@@ -200,18 +208,13 @@ func noSystem(entries []os.DirEntry) error {
 		return errors.New("it holds nothing")
 	}
 	var names []string
-	image := false
 	for _, e := range entries {
-		image = image || e.Name() == dockerManifest || e.Name() == "oci-layout"
 		if len(names) < 5 {
 			names = append(names, fmt.Sprintf("%q", e.Name()))
 		}
 	}
 	if len(entries) > len(names) {
 		names = append(names, "...")
-	}
-	if image {
-		return errors.New("it is a compressed image archive: decompress it first")
 	}
 	return fmt.Errorf("it holds no root file system, which has etc, and usr or bin, at its top or in the only directory there; at its top are %s", strings.Join(names, ", "))
 }

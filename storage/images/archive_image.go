@@ -10,6 +10,7 @@ import (
 	"io/fs"
 	"os"
 	"path"
+	"path/filepath"
 	"strings"
 
 	"github.com/opencontainers/go-digest"
@@ -65,6 +66,39 @@ func (p *packed) unpack(ctx context.Context, root, arch string) (*Base, error) {
 	}
 	b.Digest = d
 	return b, nil
+}
+
+// holdsImage tells whether what was unpacked as a root file system is an image in truth: its archive was compressed, and
+// could not be looked into before.
+func holdsImage(root string) bool {
+	for _, name := range []string{"oci-layout", dockerManifest} {
+		if info, err := os.Lstat(filepath.Join(root, name)); err == nil && info.Mode().IsRegular() {
+			return !isSystem(root)
+		}
+	}
+	return false
+}
+
+// unpackUnpacked puts the image whose files lie in root in their place.
+func unpackUnpacked(ctx context.Context, root, arch string) (b *Base, err error) {
+	aside, err := os.MkdirTemp(filepath.Dir(root), "image-")
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, fstree.RemoveAll(aside)) }()
+	entries, err := os.ReadDir(root)
+	if err != nil {
+		return nil, err
+	}
+	for _, e := range entries {
+		if err := os.Rename(filepath.Join(root, e.Name()), filepath.Join(aside, e.Name())); err != nil {
+			return nil, err
+		}
+	}
+	if _, err := os.Lstat(filepath.Join(aside, "oci-layout")); err == nil {
+		return unpackLayout(ctx, dirFiles(aside), root, arch)
+	}
+	return unpackDocker(ctx, dirFiles(aside), root, arch)
 }
 
 // unpackDocker unpacks an archive of docker save. Its layers have no digest but the diffIDs in the configuration.

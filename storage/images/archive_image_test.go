@@ -1,11 +1,11 @@
 package images
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -130,19 +130,47 @@ func TestPackedLayoutRefused(t *testing.T) {
 	})
 }
 
-// A bundle is told what to do, and a compressed image archive too.
-func TestNearlyImages(t *testing.T) {
+// A compressed image archive is the image, with the digest of the archive, and as hostile as any other.
+func TestCompressedImages(t *testing.T) {
+	nstest.Root(t, func(t *testing.T) {
+		l := newLayout(t)
+		l.index(l.image("amd64", threeLayers(t)...))
+		for name, plain := range map[string][]byte{"docker": newDocker(threeLayers(t)...).bytes(t), "OCI": l.packed()} {
+			b := gz(t, plain)
+			root := filepath.Join(t.TempDir(), "root")
+			check(t, os.Mkdir(root, 0o755))
+			src, err := Open(save(t, b))
+			check(t, err)
+			base, err := src.Unpack(context.Background(), root, "amd64")
+			if err != nil || base.Digest != digest.FromBytes(b) || base.Newest != 1000 {
+				t.Errorf("%s: %+v, %v", name, base, err)
+				continue
+			}
+			if got := tree(t, root); !slices.Equal(got, flattened) {
+				t.Errorf("%s: %q", name, got)
+			}
+			if beside, _ := os.ReadDir(filepath.Dir(root)); len(beside) != 1 {
+				t.Errorf("%s: %v is left beside the root", name, beside)
+			}
+		}
+		d := newDocker(threeLayers(t)...)
+		d.layerNames("a.tar", "b.tar", "x")
+		d.more = []string{"x=-> /etc/passwd"}
+		evil := newDocker(pack(t, "../x=1"))
+		for want, b := range map[string][]byte{"invalid cross-device link": d.bytes(t), `entry "../x"`: evil.bytes(t)} {
+			if _, _, err := unpack(t, save(t, gz(t, b)), "amd64"); err == nil || !strings.Contains(err.Error(), want) {
+				t.Errorf("%s: error %v", want, err)
+			}
+		}
+	})
+}
+
+// Of a bundle is said what to do.
+func TestBundleIsNoBase(t *testing.T) {
 	dir := t.TempDir()
 	check(t, os.Mkdir(filepath.Join(dir, "rootfs"), 0o755))
 	check(t, os.WriteFile(filepath.Join(dir, "config.json"), []byte("{}"), 0o644))
 	if _, err := Open(dir); err == nil || !strings.Contains(err.Error(), "is an OCI bundle") {
 		t.Errorf("error %v", err)
 	}
-	nstest.Root(t, func(t *testing.T) {
-		var zipped bytes.Buffer
-		zipped.Write(gz(t, newDocker(threeLayers(t)...).bytes(t)))
-		if _, _, err := unpack(t, save(t, zipped.Bytes()), "amd64"); err == nil || !strings.Contains(err.Error(), "decompress it first") {
-			t.Errorf("error %v", err)
-		}
-	})
 }

@@ -156,7 +156,7 @@ func TestArchiveRefused(t *testing.T) {
 			"empty":            {nil, "cut short"},
 			"cut":              {pack(t, "etc/", "usr/")[:1024], "cut short"},
 			"climbing":         {pack(t, "etc/", "usr/", "../x=1"), `entry "../x": the name holds ".."`},
-			"compressed image": {gz(t, pack(t, "manifest.json=[]")), "decompress it first"},
+			"compressed image": {gz(t, pack(t, "manifest.json=[]")), "it holds 0 images"},
 			"squashfs":         {[]byte("hsqs and more"), "the image is cut short"},
 			"bzip2":            {[]byte("BZh91AY&SY"), "bzip2 is not supported"},
 		} {

@@ -277,20 +277,25 @@ func (l *layoutDir) changed(layers [][]byte, change func(*ispec.Manifest, *ispec
 	return l.json(ispec.MediaTypeImageManifest, m)
 }
 
+// packed is the layout as a tar.
+func (l *layoutDir) packed() []byte {
+	var all []string
+	check(l.t, filepath.WalkDir(l.path, func(p string, d fs.DirEntry, err error) error {
+		if err == nil && d.Type().IsRegular() {
+			b, _ := os.ReadFile(p)
+			rel, _ := filepath.Rel(l.path, p)
+			all = append(all, rel+"="+string(b))
+		}
+		return err
+	}))
+	return pack(l.t, all...)
+}
+
 func TestPackedImages(t *testing.T) {
 	nstest.Root(t, func(t *testing.T) {
 		layers := threeLayers(t)
 		l := newLayout(t)
 		l.index(l.image("amd64", layers...))
-		var oci []string
-		check(t, filepath.WalkDir(l.path, func(p string, d fs.DirEntry, err error) error {
-			if err == nil && d.Type().IsRegular() {
-				b, _ := os.ReadFile(p)
-				rel, _ := filepath.Rel(l.path, p)
-				oci = append(oci, rel+"="+string(b))
-			}
-			return err
-		}))
 		_, m := l.imageAndManifest(layers...)
 		config, err := os.ReadFile(l.path + "/blobs/sha256/" + m.Config.Digest.Encoded())
 		check(t, err)
@@ -298,7 +303,7 @@ func TestPackedImages(t *testing.T) {
 			return pack(t, "manifest.json="+manifest, "c.json="+string(config), "1/layer.tar="+string(layers[0]), "2/layer.tar="+string(layers[1]), "3/layer.tar=-> ../4/layer.tar", "4/layer.tar="+string(layers[2]))
 		}
 		const manifest = `[{"Config":"c.json","RepoTags":["x:y"],"Layers":["1/layer.tar","2/layer.tar","3/layer.tar"]}]`
-		for name, b := range map[string][]byte{"OCI": pack(t, oci...), "docker": docker(manifest)} {
+		for name, b := range map[string][]byte{"OCI": l.packed(), "docker": docker(manifest)} {
 			path := save(t, b)
 			root, base, err := unpack(t, path, "amd64")
 			if err != nil {
