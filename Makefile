@@ -3,10 +3,11 @@ VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo 0.0.
 export CGO_ENABLED = 0
 export GOFLAGS ?= -buildvcs=false
 
-.PHONY: build demo test test-repro lint bench fuzz clean
+.PHONY: build demo test test-repro test-conformance lint bench fuzz clean
 
 build: ## static binaries in bin/
 	go build -trimpath -tags urfave_cli_no_docs -ldflags "-s -w -X main.version=$(VERSION)" -o bin/ ./cmd/karapace ./cmd/karapace-store
+	cd cmd/karapace-server && go build -trimpath -tags urfave_cli_no_docs -ldflags "-s -w -X main.version=$(VERSION)" -o ../../bin/ .
 
 demo: ## set up, build, and run a real environment through every backend that is here
 	hack/setup runtimes
@@ -23,10 +24,16 @@ test-repro: ## one lock of each package manager, built in every way there is: us
 	$(MAKE) --no-print-directory build
 	hack/test repro
 
+test-conformance: ## the public suites of the specifications, on ours and on others
+	hack/setup conformance
+	$(MAKE) --no-print-directory build
+	hack/conformance/registry/run
+
 lint: ## formatting, vet, staticcheck
 	@out=$$(gofmt -l $$(git ls-files '*.go')); test -z "$$out" || { echo "not gofmt-ed: $$out"; exit 1; }
 	go vet ./...
 	go tool staticcheck ./...
+	staticcheck=$$(go tool -n staticcheck) && cd cmd/karapace-server && go vet ./... && $$staticcheck ./...
 
 bench: ## measure against floors and peers in the same run; prints medians and ratios, never fails
 	hack/setup runtimes tests peers
