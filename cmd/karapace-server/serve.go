@@ -93,7 +93,7 @@ func listen(ctx context.Context, c config.Config, reg *registry.Server, log *slo
 			return
 		}
 		api.ServeHTTP(w, r) // not through a mux, which would redirect odd paths instead of refusing them
-	}), log)
+	}), c, log)
 	l, err := open(c)
 	if err != nil {
 		return err
@@ -108,7 +108,7 @@ func listen(ctx context.Context, c config.Config, reg *registry.Server, log *slo
 		if err != nil {
 			return errors.Join(err, main.Close())
 		}
-		other := server(side, log)
+		other := server(side, c, log)
 		defer other.Close()
 		go func() { ended <- other.Serve(ml) }()
 		log.Info("metrics", "address", ml.Addr().String())
@@ -123,8 +123,8 @@ func listen(ctx context.Context, c config.Config, reg *registry.Server, log *slo
 	return drain(main, time.Duration(c.Drain), log)
 }
 
-func server(h http.Handler, log *slog.Logger) *http.Server {
-	return &http.Server{Handler: h, ReadHeaderTimeout: headerTimeout, IdleTimeout: idleTimeout, MaxHeaderBytes: maxHeader,
+func server(h http.Handler, c config.Config, log *slog.Logger) *http.Server {
+	return &http.Server{Handler: h, ReadHeaderTimeout: min(headerTimeout, time.Duration(c.Limits.Stall)), IdleTimeout: idleTimeout, MaxHeaderBytes: maxHeader,
 		ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelDebug)}
 }
 

@@ -16,6 +16,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"time"
 
 	"github.com/distribution/distribution/v3/registry/storage"
@@ -72,11 +73,7 @@ type run struct {
 // Run collects garbage. What it had removed before an error is in the report.
 func Run(ctx context.Context, d driver.StorageDriver, lock Locker, o Options) (Report, error) {
 	r := &run{driver: d, o: o, nodes: map[digest.Digest]node{}, report: Report{DryRun: o.DryRun, Removed: []Removed{}}}
-	view, err := scan(ctx, d)
-	if err != nil {
-		return r.report, err
-	}
-	if err := r.read(ctx, view); err != nil {
+	if err := r.ahead(ctx); err != nil {
 		return r.report, err
 	}
 	held, err := lock.Alone(ctx)
@@ -85,6 +82,27 @@ func Run(ctx context.Context, d driver.StorageDriver, lock Locker, o Options) (R
 	}
 	err = r.sweep(ctx)
 	return r.report, errors.Join(err, held.Close())
+}
+
+// ahead reads most manifests before the lock is taken. What clients delete meanwhile may end it early: it only saves time.
+func (r *run) ahead(ctx context.Context) error {
+	v, err := scan(ctx, r.driver)
+	if err == nil {
+		err = r.read(ctx, v)
+	}
+	if err != nil && !vanished(err) {
+		return err
+	}
+	return nil
+}
+
+// vanished tells whether err comes from something that went while it was looked at.
+func vanished(err error) bool {
+	var wrapped driver.Error
+	if errors.As(err, &wrapped) { // which hides its cause from errors.Is
+		err = wrapped.Detail
+	}
+	return layout.IsMissing(err) || errors.Is(err, fs.ErrNotExist)
 }
 
 // read learns what every manifest needs, as far as it is not known.
@@ -169,7 +187,10 @@ func (r *run) remove(ctx context.Context, p string, what Removed) error {
 }
 
 // sweepUploads lets the library remove abandoned uploads.
-func (r *run) sweepUploads(ctx context.Context, _ *view) error {
+func (r *run) sweepUploads(ctx context.Context, v *view) error {
+	if len(v.repos) == 0 {
+		return nil // the library takes a storage that is new for one that is broken
+	}
 	gone, errs := storage.PurgeUploads(ctx, r.driver, r.o.Now.Add(-r.o.UploadExpiry), !r.o.DryRun)
 	for _, id := range gone {
 		r.report.Removed = append(r.report.Removed, Removed{Kind: "upload", ID: id, Reason: "abandoned"})

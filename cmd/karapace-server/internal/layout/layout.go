@@ -148,6 +148,9 @@ func ParseBlob(p string) (digest.Digest, bool) {
 	return d, d.Validate() == nil
 }
 
+// UploadDir is the directory of an upload.
+func UploadDir(repo, id string) string { return path.Join(Repositories, repo, "_uploads", id) }
+
 // Upload reads which repository an upload's path belongs to.
 func Upload(p string) (repo string, ok bool) {
 	rest, ok := strings.CutPrefix(p, Repositories+"/")

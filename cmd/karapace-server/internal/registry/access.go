@@ -163,16 +163,23 @@ func (d denied) SetHeaders(_ *http.Request, w http.ResponseWriter) { w.Header().
 // deniedHeader never leaves the server.
 const deniedHeader = "Karapace-Denied"
 
-// allow asks for pulling from a repository, for the parts of the API that the library does not have.
-func (a *access) allow(w http.ResponseWriter, r *http.Request, repo string) bool {
+// allow asks for actions on a repository, for what is done before or without the library.
+func (a *access) allow(w http.ResponseWriter, r *http.Request, repo string, actions ...string) bool {
 	if a == nil {
 		return true
 	}
-	_, err := a.Authorized(r, auth.Access{Resource: auth.Resource{Type: "repository", Name: repo}, Action: "pull"})
+	var wanted []auth.Access
+	for _, action := range actions {
+		wanted = append(wanted, auth.Access{Resource: auth.Resource{Type: "repository", Name: repo}, Action: action})
+	}
+	_, err := a.Authorized(r, wanted...)
+	var no denied
 	var challenge auth.Challenge
 	switch {
 	case err == nil:
 		return true
+	case errors.As(err, &no):
+		forbidden().write(w)
 	case errors.As(err, &challenge):
 		challenge.SetHeaders(r, w)
 		(&refusal{http.StatusUnauthorized, "UNAUTHORIZED", "authentication required"}).write(w)
@@ -181,4 +188,8 @@ func (a *access) allow(w http.ResponseWriter, r *http.Request, repo string) bool
 		(&refusal{http.StatusInternalServerError, "UNKNOWN", "authentication does not work here"}).write(w)
 	}
 	return false
+}
+
+func forbidden() *refusal {
+	return &refusal{http.StatusForbidden, "DENIED", "this user may only pull"}
 }

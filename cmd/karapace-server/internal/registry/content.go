@@ -3,7 +3,6 @@ package registry
 import (
 	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -54,7 +53,7 @@ func (s *Server) upload(w http.ResponseWriter, r *http.Request, rt route) {
 	}
 	var h held
 	defer h.leave()
-	if r.Method == http.MethodPut || r.Method == http.MethodPost {
+	if r.Method != http.MethodPatch && isWrite(r) {
 		if !s.lockAtEnd(w, r, &h) {
 			return
 		}
@@ -73,6 +72,25 @@ func (s *Server) upload(w http.ResponseWriter, r *http.Request, rt route) {
 		speakOf(head, wanted)
 		return nil
 	})
+	if rt.ref != "" && isWrite(r) && refuse(r.Context()) != nil {
+		s.discard(r.Context(), rt)
+	}
+}
+
+// discard removes an upload that there is no room for, so that what failed does not take the room of what would not.
+func (s *Server) discard(ctx context.Context, rt route) {
+	dir := layout.UploadDir(rt.repo, rt.ref)
+	var size int64
+	if fi, err := s.driver.Stat(ctx, dir+"/data"); err == nil {
+		size = fi.Size()
+	}
+	if err := s.driver.Delete(ctx, dir); err != nil {
+		if !isMissing(err) {
+			s.log.Error("discarding an upload", "error", err.Error())
+		}
+		return
+	}
+	s.driver.used.Add(-size)
 }
 
 // lockAtEnd takes the shared lock when the body has been read, since that is when the library begins to commit.
@@ -123,15 +141,17 @@ func (s *Server) link(ctx context.Context, repo string, kind layout.Kind, d dige
 
 // putManifest serves PUT of a manifest: bounds, other digests, and the note for the referrers API.
 func (s *Server) putManifest(w http.ResponseWriter, r *http.Request, rt route) {
+	if !s.access.allow(w, r, rt.repo, "pull", "push") {
+		return
+	}
 	content, bad := s.readManifest(r)
 	if bad != nil {
 		bad.write(w)
 		return
 	}
-	var doc Document
-	_ = json.Unmarshal(content, &doc) // what is no manifest, the library refuses
-	if n := len(doc.References()); n > s.limits.References {
-		(&refusal{http.StatusBadRequest, "MANIFEST_INVALID", fmt.Sprintf("%d descriptors are more than the %d that this registry takes", n, s.limits.References)}).write(w)
+	doc, err := parseDocument(content, s.limits.References)
+	if err != nil {
+		(&refusal{http.StatusBadRequest, "MANIFEST_INVALID", err.Error()}).write(w)
 		return
 	}
 	used := digest.FromBytes(content)
@@ -201,6 +221,12 @@ func (s *Server) remove(w http.ResponseWriter, r *http.Request, rt route, kind l
 		}
 	}
 	rt.ref = target.String()
+	var h held
+	defer h.leave()
+	if err := h.take(r.Context(), s.lock); err != nil {
+		s.broken(err).write(w)
+		return
+	}
 	s.pass(w, r, rt, nil, func(status int, _ http.Header) *refusal {
 		if status != http.StatusAccepted {
 			return nil
@@ -210,6 +236,17 @@ func (s *Server) remove(w http.ResponseWriter, r *http.Request, rt route, kind l
 		}
 		return nil
 	})
+}
+
+// untag serves DELETE of a tag.
+func (s *Server) untag(w http.ResponseWriter, r *http.Request, rt route) {
+	var h held
+	defer h.leave()
+	if err := h.take(r.Context(), s.lock); err != nil {
+		s.broken(err).write(w)
+		return
+	}
+	s.pass(w, r, rt, nil, nil)
 }
 
 // unalias removes every link to target under another algorithm.

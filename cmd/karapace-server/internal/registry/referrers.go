@@ -1,7 +1,6 @@
 package registry
 
 import (
-	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -23,35 +22,6 @@ const (
 	maxPageBytes = 4 << 20
 )
 
-// Document is what the server reads of a manifest, an index or an artifact.
-type Document struct {
-	MediaType    string            `json:"mediaType"`
-	ArtifactType string            `json:"artifactType"`
-	Config       *v1.Descriptor    `json:"config"`
-	Layers       []v1.Descriptor   `json:"layers"`
-	Manifests    []v1.Descriptor   `json:"manifests"`
-	Subject      *v1.Descriptor    `json:"subject"`
-	Annotations  map[string]string `json:"annotations"`
-}
-
-// References are the descriptors of everything that a document cannot do without.
-func (d *Document) References() []v1.Descriptor {
-	refs := slices.Concat(d.Layers, d.Manifests)
-	if d.Config != nil {
-		refs = append(refs, *d.Config)
-	}
-	return refs
-}
-
-// Descriptor is how the referrers API shows a document of so many bytes under a digest.
-func (d *Document) Descriptor(dgst digest.Digest, mediaType string, size int) v1.Descriptor {
-	kind := d.ArtifactType
-	if kind == "" && d.Config != nil {
-		kind = d.Config.MediaType
-	}
-	return v1.Descriptor{MediaType: cmp.Or(d.MediaType, mediaType), Digest: dgst, Size: int64(size), ArtifactType: kind, Annotations: d.Annotations}
-}
-
 // PutReferrer notes that a document refers to a subject.
 func PutReferrer(ctx context.Context, d driver.StorageDriver, repo string, subject digest.Digest, desc v1.Descriptor) error {
 	content, err := json.Marshal(desc)
@@ -63,7 +33,7 @@ func PutReferrer(ctx context.Context, d driver.StorageDriver, repo string, subje
 
 // referrers answers GET /v2/REPO/referrers/DIGEST.
 func (s *Server) referrers(w http.ResponseWriter, r *http.Request, rt route) {
-	if !s.access.allow(w, r, rt.repo) {
+	if !s.access.allow(w, r, rt.repo, "pull") {
 		return
 	}
 	wanted, last := r.URL.Query().Get("artifactType"), r.URL.Query().Get("last")

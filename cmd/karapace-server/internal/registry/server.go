@@ -79,7 +79,9 @@ func (s *Server) dispatch(w http.ResponseWriter, r *http.Request, rt route) {
 		s.upload(w, r, rt)
 	case rt.kind == kindManifest && r.Method == http.MethodPut:
 		s.putManifest(w, r, rt)
-	case rt.kind == kindManifest && r.Method == http.MethodDelete && rt.digest != "":
+	case rt.kind == kindManifest && r.Method == http.MethodDelete && rt.digest == "":
+		s.untag(w, r, rt)
+	case rt.kind == kindManifest && r.Method == http.MethodDelete:
 		s.remove(w, r, rt, layout.Manifests)
 	case rt.kind == kindBlob && r.Method == http.MethodDelete:
 		s.remove(w, r, rt, layout.Layers)
@@ -114,7 +116,7 @@ func (s *Server) pass(w http.ResponseWriter, r *http.Request, rt route, q url.Va
 	s.app.ServeHTTP(&reply{ResponseWriter: w, amend: func(status int, h http.Header) *refusal {
 		if h.Get(deniedHeader) != "" {
 			h.Del(deniedHeader)
-			return &refusal{http.StatusForbidden, "DENIED", "this user may only pull"}
+			return forbidden()
 		}
 		if status >= 400 {
 			return refuse(r.Context())

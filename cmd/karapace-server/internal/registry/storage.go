@@ -40,9 +40,13 @@ func note(ctx context.Context, err error) error {
 	if !ok || err == nil {
 		return err
 	}
-	reason := err
+	reason, cause := err, err
+	var wrapped driver.Error
+	if errors.As(err, &wrapped) { // which hides its cause from errors.Is
+		cause = wrapped.Detail
+	}
 	switch {
-	case errors.Is(err, unix.ENOSPC), errors.Is(err, unix.EDQUOT):
+	case errors.Is(cause, unix.ENOSPC), errors.Is(cause, unix.EDQUOT):
 		reason = errDiskFull
 	case errors.Is(err, errBlobTooLarge), errors.Is(err, errQuota), errors.Is(err, errDiskFull):
 	default:
