@@ -151,7 +151,7 @@ func TestGCBesidePushes(t *testing.T) {
 		all.Go(func() {
 			for i := 0; time.Now().Before(until); i++ {
 				tag := fmt.Sprintf("w%d-%d", worker, i)
-				ok := pushRacing(t, s, tag, fmt.Sprintf("shared %d", i%4))
+				ok := pushRacing(t, s, tag, []string{fmt.Sprintf("shared %d", i%4), tag}[i%2])
 				mu.Lock()
 				if ok {
 					pushed++
@@ -171,6 +171,7 @@ func TestGCBesidePushes(t *testing.T) {
 	for time.Now().Before(until) {
 		gcNow(t, s.c.Storage, func(o *collect.Options) { o.Untagged = true })
 		collected++
+		time.Sleep(20 * time.Millisecond)
 	}
 	all.Wait()
 	t.Logf("%d pushed, %d refused, %d collections", pushed, refused, collected)

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 
 	"github.com/urfave/cli/v2"
 
@@ -86,18 +87,15 @@ func flags() []cli.Flag {
 // configuration puts the file, the environment and the flags together.
 func configuration(c *cli.Context) (config.Config, error) {
 	cfg := config.Default()
-	if path := c.String("config"); path != "" {
+	if path, ok := given(c, "config", "KARAPACE_SERVER_CONFIG"); ok {
 		if err := cfg.Read(path); err != nil {
 			return cfg, usageError{err}
 		}
 	}
 	for _, s := range cfg.Settings() {
-		if !c.IsSet(s.Flag()) {
+		value, ok := given(c, s.Flag(), s.Env())
+		if !ok {
 			continue
-		}
-		value := c.String(s.Flag())
-		if s.Bool() {
-			value = fmt.Sprint(c.Bool(s.Flag()))
 		}
 		if err := s.Set(value); err != nil {
 			return cfg, usageError{err}
@@ -107,4 +105,14 @@ func configuration(c *cli.Context) (config.Config, error) {
 		return cfg, usageError{err}
 	}
 	return cfg, nil
+}
+
+// given is the value of a flag, before or after the command's name, or of the environment.
+func given(c *cli.Context, flag, env string) (string, bool) {
+	for _, at := range c.Lineage() {
+		if slices.Contains(at.LocalFlagNames(), flag) {
+			return fmt.Sprint(at.Value(flag)), true
+		}
+	}
+	return os.LookupEnv(env)
 }

@@ -14,19 +14,26 @@ import (
 )
 
 // Lock keeps collecting garbage and committing apart: who commits holds it shared, who removes holds it alone. It is a
-// kernel lock on a file and dies with its holder. Programs on other machines do not see it.
-type Lock struct{ path string }
+// pair of kernel locks on files and dies with its holder. Who comes waits at the gate first, so that a busy server cannot
+// keep out for ever who wants the lock alone. Programs on other machines do not see it.
+type Lock struct{ path, gate string }
 
-// NewLock makes the file if it is not there.
+// NewLock makes the files if they are not there.
 func NewLock(path string) (Lock, error) {
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 		return Lock{}, err
 	}
-	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR|unix.O_NOFOLLOW, 0o600)
-	if err != nil {
-		return Lock{}, err
+	l := Lock{path, path + ".gate"}
+	for _, name := range []string{l.path, l.gate} {
+		f, err := os.OpenFile(name, os.O_CREATE|os.O_RDWR|unix.O_NOFOLLOW, 0o600)
+		if err != nil {
+			return Lock{}, err
+		}
+		if err := f.Close(); err != nil {
+			return Lock{}, err
+		}
 	}
-	return Lock{path}, f.Close()
+	return l, nil
 }
 
 // Shared waits for the lock. Closing gives it back.
@@ -37,7 +44,7 @@ func (l Lock) Alone(ctx context.Context) (io.Closer, error) { return l.take(ctx,
 
 // Try takes the lock alone or says that somebody has it.
 func (l Lock) Try() (io.Closer, error) {
-	f, err := l.once(unix.LOCK_EX)
+	f, err := flock(l.path, unix.LOCK_EX)
 	if errors.Is(err, unix.EWOULDBLOCK) {
 		return nil, fmt.Errorf("%s is locked by another process", l.path)
 	}
@@ -45,27 +52,36 @@ func (l Lock) Try() (io.Closer, error) {
 }
 
 func (l Lock) take(ctx context.Context, how int) (io.Closer, error) {
+	gate, err := await(ctx, l.gate, how)
+	if err != nil {
+		return nil, err
+	}
+	held, err := await(ctx, l.path, how)
+	return held, errors.Join(err, gate.Close())
+}
+
+// await tries until it has the lock, since a wait in the kernel could not be given up.
+func await(ctx context.Context, path string, how int) (io.Closer, error) {
 	for {
-		f, err := l.once(how)
+		f, err := flock(path, how)
 		if !errors.Is(err, unix.EWOULDBLOCK) {
 			return f, err
 		}
 		select {
 		case <-ctx.Done():
-			return nil, fmt.Errorf("waiting for the lock %s: %w", l.path, ctx.Err())
+			return nil, fmt.Errorf("waiting for the lock %s: %w", path, ctx.Err())
 		case <-time.After(5 * time.Millisecond):
 		}
 	}
 }
 
-func (l Lock) once(how int) (io.Closer, error) {
-	f, err := os.OpenFile(l.path, os.O_RDWR|unix.O_NOFOLLOW, 0)
+func flock(path string, how int) (io.Closer, error) {
+	f, err := os.OpenFile(path, os.O_RDWR|unix.O_NOFOLLOW, 0)
 	if err != nil {
 		return nil, err
 	}
 	if err := unix.Flock(int(f.Fd()), how|unix.LOCK_NB); err != nil {
-		_ = f.Close()
-		return nil, err
+		return nil, errors.Join(err, f.Close())
 	}
 	return f, nil
 }
