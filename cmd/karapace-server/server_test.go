@@ -21,14 +21,15 @@ import (
 
 // testServer is a whole server in this process.
 type testServer struct {
-	t      *testing.T
-	c      config.Config
-	url    string
-	stop   context.CancelFunc
-	ended  chan error
-	client *http.Client
-	once   sync.Once
-	user   string // user:password, if any
+	t       *testing.T
+	c       config.Config
+	url     string
+	metrics string
+	stop    context.CancelFunc
+	ended   chan error
+	client  *http.Client
+	once    sync.Once
+	user    string // user:password, if any
 }
 
 // start serves until the test ends. Files are in a directory of the test's own unless change says otherwise.
@@ -50,13 +51,13 @@ func start(t *testing.T, change func(*config.Config)) *testServer {
 		_ = w.CloseWithError(io.EOF)
 		s.ended <- err
 	}()
-	address := make(chan string, 1)
+	address := make(chan [2]string, 1)
 	go watch(r, address)
 	select {
 	case a := <-address:
-		s.url = "http://" + a
+		s.url, s.metrics = "http://"+a[0], a[1]
 		if c.TLS.Certificate != "" {
-			s.url = "https://" + a
+			s.url = "https://" + a[0]
 		}
 	case err := <-s.ended:
 		t.Fatal("the server ended: ", err)
@@ -67,14 +68,21 @@ func start(t *testing.T, change func(*config.Config)) *testServer {
 	return s
 }
 
-// watch reads the log for the address.
-func watch(r io.Reader, address chan<- string) {
+// watch reads the log for the addresses of the API and of the metrics.
+func watch(r io.Reader, address chan<- [2]string) {
+	var metrics string
 	lines := bufio.NewScanner(r)
 	lines.Buffer(nil, 1<<20)
 	for lines.Scan() {
 		var entry struct{ Msg, Address string }
-		if json.Unmarshal(lines.Bytes(), &entry) == nil && entry.Msg == "serving" {
-			address <- entry.Address
+		if json.Unmarshal(lines.Bytes(), &entry) != nil {
+			continue
+		}
+		switch entry.Msg {
+		case "metrics":
+			metrics = entry.Address
+		case "serving":
+			address <- [2]string{entry.Address, metrics}
 		}
 	}
 }

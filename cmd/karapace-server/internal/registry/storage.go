@@ -159,10 +159,11 @@ func isMissing(err error) bool {
 func (g *guarded) Ready(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
-	if _, err := g.Stat(ctx, "/"); err != nil && !isMissing(err) {
-		return err
+	_, err := g.Stat(ctx, "/")
+	if g.root == "" && isMissing(err) {
+		return nil // an empty bucket
 	}
-	return nil
+	return err
 }
 
 // guardedWriter holds one upload to the limits.
