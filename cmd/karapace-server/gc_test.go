@@ -168,10 +168,17 @@ func TestGCBesidePushes(t *testing.T) {
 			}
 		})
 	}
+	count := func(n *int) int {
+		mu.Lock()
+		defer mu.Unlock()
+		return *n
+	}
 	for time.Now().Before(until) {
 		gcNow(t, s.c.Storage, func(o *collect.Options) { o.Untagged = true })
 		collected++
-		time.Sleep(20 * time.Millisecond)
+		for before := count(&pushed); count(&pushed) == before && time.Now().Before(until); { // or a slow machine never gets to push
+			time.Sleep(2 * time.Millisecond)
+		}
 	}
 	all.Wait()
 	t.Logf("%d pushed, %d refused, %d collections", pushed, refused, collected)
