@@ -18,6 +18,8 @@ import (
 	_ "github.com/distribution/distribution/v3/registry/auth/htpasswd" // registers itself
 	_ "github.com/distribution/distribution/v3/registry/auth/token"    // registers itself
 	"github.com/distribution/distribution/v3/registry/handlers"
+	registrymiddleware "github.com/distribution/distribution/v3/registry/middleware/registry"
+	"github.com/distribution/distribution/v3/registry/storage"
 	"github.com/distribution/distribution/v3/registry/storage/driver"
 	"github.com/distribution/distribution/v3/registry/storage/driver/factory"
 	_ "github.com/distribution/distribution/v3/registry/storage/driver/filesystem" // registers itself
@@ -42,6 +44,12 @@ var register = sync.OnceValue(func() error {
 			return g, nil
 		}),
 	)
+})
+
+// distrust makes the library hash every upload whole when it is complete, instead of going on from a state that was kept
+// with it: several servers may write to one bucket, where nothing keeps two requests on one upload apart.
+var distrust = sync.OnceValue(func() error {
+	return registrymiddleware.RegisterOptions(storage.DisableDigestResumption)
 })
 
 func duration(d config.Duration) time.Duration { return time.Duration(d) }
@@ -70,6 +78,11 @@ func New(ctx context.Context, c config.Config, log *slog.Logger) (s *Server, err
 	g := &guarded{blob: int64(c.Limits.Blob), total: int64(c.Limits.Total), free: int64(c.Limits.Free)}
 	if c.Storage.Kind == "file" {
 		g.root = c.Storage.Path
+	}
+	if c.Storage.Kind != "file" {
+		if err := distrust(); err != nil {
+			return nil, err
+		}
 	}
 	lib, err := library(c, a, g, log)
 	if err != nil {
