@@ -28,7 +28,7 @@ type Built struct {
 
 // Built returns what is remembered for key, or nil.
 func (s *Store) Built(key digest.Digest) *Built {
-	b, err := s.readBuilt(key.Encoded() + ".json")
+	b, err := s.ReadBuilt(key.Encoded() + ".json")
 	if err != nil || b.Key != key {
 		return nil
 	}
@@ -63,14 +63,15 @@ func (s *Store) Bases() ([]*Built, error) {
 		if !strings.HasSuffix(e.Name(), ".json") {
 			continue
 		}
-		if b, err := s.readBuilt(e.Name()); err == nil && b.Kind == "base" {
+		if b, err := s.ReadBuilt(e.Name()); err == nil && b.Kind == "base" {
 			all = append(all, b)
 		}
 	}
 	return all, nil
 }
 
-func (s *Store) readBuilt(name string) (*Built, error) {
+// ReadBuilt reads one file of what is remembered, by its name in STORE/built.
+func (s *Store) ReadBuilt(name string) (*Built, error) {
 	data, err := readBounded(s.Path("built", name), recordLimit)
 	if err != nil {
 		return nil, err
@@ -79,8 +80,8 @@ func (s *Store) readBuilt(name string) (*Built, error) {
 	if err := json.Unmarshal(data, b); err != nil {
 		return nil, err
 	}
-	if b.Layer.Validate() != nil {
-		return nil, fmt.Errorf("built/%s names no layer", name)
+	if b.Layer.Validate() != nil || b.Key.Validate() != nil || b.Key.Encoded()+".json" != name {
+		return nil, fmt.Errorf("built/%s is of no build", name)
 	}
 	return b, nil
 }
@@ -95,7 +96,7 @@ func (s *Store) ForgetLayer(layer digest.Digest) error {
 		if !strings.HasSuffix(e.Name(), ".json") {
 			continue
 		}
-		if b, err := s.readBuilt(e.Name()); err == nil && b.Layer == layer {
+		if b, err := s.ReadBuilt(e.Name()); err == nil && b.Layer == layer {
 			if err := s.ForgetBuilt(b.Key); err != nil {
 				return err
 			}

@@ -198,7 +198,7 @@ func (s *Store) ids() ([]manifest.EnvID, error) {
 	}
 	var ids []manifest.EnvID
 	for _, e := range entries {
-		if isID(e.Name()) {
+		if IsID(e.Name()) {
 			ids = append(ids, manifest.EnvID(e.Name()))
 		}
 	}
@@ -207,7 +207,7 @@ func (s *Store) ids() ([]manifest.EnvID, error) {
 
 // Find reads the record that ref names: a full id, a name, or a prefix of one id.
 func (s *Store) Find(ref string) (*Record, error) {
-	if isID(ref) {
+	if IsID(ref) {
 		return s.Record(manifest.EnvID(ref))
 	}
 	if r := s.named(ref); r != nil {
@@ -238,7 +238,7 @@ func (s *Store) named(name string) *Record {
 		return nil
 	}
 	id, err := os.Readlink(s.Path("names", name))
-	if err != nil || !isID(id) {
+	if err != nil || !IsID(id) {
 		return nil
 	}
 	r, err := s.Record(manifest.EnvID(id))
@@ -248,7 +248,8 @@ func (s *Store) named(name string) *Record {
 	return r
 }
 
-func isID(s string) bool { return len(s) == 64 && isHex(s) }
+// IsID tells whether a file name can be the full id of an environment, or a sha256.
+func IsID(s string) bool { return len(s) == 64 && isHex(s) }
 
 func isHex(s string) bool {
 	for i := range len(s) {

@@ -105,6 +105,9 @@ func directories() []string {
 	return []string{"names", "envs", "layers", "built", "quick", "vault", "storage", "tmp"}
 }
 
+// Names are all that the directory of a store may hold.
+func Names() []string { return append(directories(), "version", "lock", "gc.lock", "fetched") }
+
 // notOurs returns the first name that a store being created by another process would not have.
 func notOurs(entries []os.DirEntry) string {
 	for _, e := range entries {

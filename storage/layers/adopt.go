@@ -66,7 +66,7 @@ func (s *Store) adopt(ctx context.Context, dir string, parent, diffID digest.Dig
 			return Layer{}, fmt.Errorf("the layer below, %s, does not exist", parent)
 		}
 		parentID = p.id
-		r.ID = digest.FromString("sha256:" + p.id + " " + diffID.String()).Encoded() // config.md, "Layer ChainID"
+		r.ID = chainID(p.id, diffID)
 	}
 	if err := s.clear(c, r, parentID); err != nil {
 		return Layer{}, err
@@ -82,6 +82,11 @@ func (s *Store) adopt(ctx context.Context, dir string, parent, diffID digest.Dig
 		return Layer{}, errors.New("it is not where containers/storage should have it")
 	}
 	return l, nil
+}
+
+// chainID is the id of a layer on the one with the id parent (config.md, "Layer ChainID").
+func chainID(parent string, diffID digest.Digest) string {
+	return digest.FromString("sha256:" + parent + " " + diffID.String()).Encoded()
 }
 
 // clear removes what is left of an earlier attempt at a layer.

@@ -76,7 +76,7 @@ func (w *worker) together(ctx context.Context, req *wire.Request) (*storage.Lock
 	switch {
 	case req.GC != nil || req.Images != nil || req.Sweep != nil && req.Sweep.All:
 		return w.store.Alone(ctx, func() { w.tell.Step("wait for the end of builds") })
-	case req.Build != nil || req.Verify != nil || req.Export != nil:
+	case req.Build != nil || req.Verify != nil || req.Export != nil || req.Check != nil:
 		return w.store.Share(ctx, func() { w.tell.Step("wait for a removal to end") })
 	}
 	return nil, nil
@@ -90,6 +90,8 @@ func (w *worker) do(ctx context.Context, req *wire.Request) (any, error) {
 		return w.verify(ctx, req.Verify)
 	case req.GC != nil:
 		return w.gc(ctx, req.GC)
+	case req.Check != nil:
+		return w.check(ctx, req.Check)
 	case req.Diff != nil:
 		return w.diff(ctx, req.Diff)
 	case req.Export != nil:

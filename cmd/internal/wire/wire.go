@@ -24,6 +24,7 @@ type Request struct {
 	Images   *Images `json:"images,omitempty"`
 	Verify   *Verify `json:"verify,omitempty"`
 	GC       *GC     `json:"gc,omitempty"`
+	Check    *Check  `json:"check,omitempty"`
 	Diff     *Diff   `json:"diff,omitempty"`
 	Export   *Export `json:"export,omitempty"`
 	Unpack   *Unpack `json:"unpack,omitempty"`
@@ -103,6 +104,26 @@ type Images struct {
 // GC removes what no environment needs.
 type GC struct {
 	DryRun bool `json:"dry_run,omitempty"` // only tell
+}
+
+// Check compares everything in the store with what it should be.
+type Check struct{}
+
+// CheckResult is the answer to Check.
+type CheckResult struct {
+	Checked  int       `json:"checked"` // things that were looked at
+	Bytes    int64     `json:"bytes"`   // that were read of layers, snapshots and files
+	Problems []Problem `json:"problems"`
+	Notes    []Problem `json:"notes"` // what is no damage
+}
+
+// Problem is one thing in the store that is not as it should be.
+type Problem struct {
+	Kind   string `json:"kind"` // layer, image, index, environment, snapshot, name, lock, manifest, build, file or document; of notes also those of Garbage
+	ID     string `json:"id"`
+	Path   string `json:"path"` // below the store; may be empty in notes
+	What   string `json:"what"`
+	Remedy string `json:"remedy"`
 }
 
 // Commit makes the drift of an environment a snapshot.

@@ -1,0 +1,194 @@
+package builder
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/karapace/karapace/manifest"
+	"github.com/karapace/karapace/storage"
+)
+
+// environments checks each of them.
+func (c *checker) environments(ctx context.Context) error {
+	entries, err := os.ReadDir(c.store.Path("envs"))
+	if err != nil {
+		c.damage("environment", "", c.store.Path("envs"), says(err))
+		return nil
+	}
+	for _, e := range entries {
+		if !storage.IsID(e.Name()) {
+			c.note("environment", e.Name(), c.store.Path("envs", e.Name()), "it is no environment", "")
+			continue
+		}
+		if err := c.environment(ctx, manifest.EnvID(e.Name())); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// environment checks one while nobody changes it.
+func (c *checker) environment(ctx context.Context, id manifest.EnvID) error {
+	lock, err := c.store.SettledIn(ctx, id, func() { c.tell.Step("wait for another command to end") })
+	var gone *storage.NotFoundError
+	if errors.As(err, &gone) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	defer lock.Unlock()
+	c.Checked++
+	r, err := c.store.Record(id)
+	if errors.As(err, &gone) && exists(c.store.EnvDir(id)) {
+		err = errors.New("its record is missing")
+	} else if errors.As(err, &gone) {
+		return nil
+	}
+	c.lock(id, r)
+	if err != nil {
+		c.damage("environment", id.Short(), c.store.EnvDir(id, "record.json"), says(err))
+		return nil
+	}
+	c.built(r)
+	c.places(r)
+	return c.snapshots(ctx, r)
+}
+
+// lock checks what an environment was built from, and that its record is of it, where that can be read.
+func (c *checker) lock(id manifest.EnvID, r *storage.Record) {
+	file := c.store.EnvDir(id, "karapace.lock")
+	l, err := readLock(file)
+	switch {
+	case err != nil:
+		c.damage("lock", id.Short(), file, says(err))
+		return
+	case l.ID() != id:
+		c.damage("lock", id.Short(), file, "it is the lock of environment "+l.ID().Short())
+		return
+	case r != nil && l.Output != (manifest.Output{BaseLayer: r.BaseLayer, PackageLayer: r.PackageLayer, ImageDigest: r.ImageDigest}):
+		c.damage("lock", id.Short(), file, "it promises other layers than its environment has")
+	}
+	c.locks[id] = l
+	c.needs(l, "environment "+id.Short())
+}
+
+// readLock reads a lock in the store.
+func readLock(file string) (*manifest.Lock, error) {
+	text, err := readBounded(file, manifest.MaxLockSize)
+	if err != nil {
+		return nil, err
+	}
+	l, err := manifest.ParseLock(file, text)
+	if err != nil { // whose help is for locks of projects
+		return nil, errors.New("it is damaged")
+	}
+	return l, nil
+}
+
+// built checks the references to what is shared.
+func (c *checker) built(r *storage.Record) {
+	file := c.store.EnvDir(r.EnvID, "record.json")
+	var lower []string
+	for _, d := range []digest.Digest{r.PackageLayer, r.BaseLayer} {
+		if d == "" {
+			continue
+		}
+		if !c.good[d] {
+			c.damage("environment", r.EnvID.Short(), file, fmt.Sprintf("its layer %s is not whole", d))
+		}
+		if link, ok := c.link(d); ok {
+			lower = append(lower, link)
+		}
+	}
+	if len(lower) > 0 && !slices.Equal(lower, r.Lower) {
+		c.damage("environment", r.EnvID.Short(), file, "it has its layers in other places than they are")
+	}
+	if !c.good[r.ImageDigest] {
+		c.damage("environment", r.EnvID.Short(), file, fmt.Sprintf("its image %s is not whole", r.ImageDigest))
+	}
+}
+
+// link is the short name of a layer below the store.
+func (c *checker) link(d digest.Digest) (string, bool) {
+	store, err := c.layers()
+	if err != nil {
+		return "", false
+	}
+	l, ok := store.Lookup(d)
+	if !ok {
+		return "", false
+	}
+	return c.below(l.Link), true
+}
+
+// places checks that the directories of an environment are there.
+func (c *checker) places(r *storage.Record) {
+	for _, name := range []string{r.UpperName(), "work", "host", "state", "bundle", filepath.Join("bundle", "rootfs")} {
+		dir := c.store.EnvDir(r.EnvID, name)
+		if info, err := os.Lstat(dir); err != nil || !info.IsDir() {
+			c.damage("environment", r.EnvID.Short(), dir, "the directory is missing")
+		}
+	}
+}
+
+// snapshots reads what was committed.
+func (c *checker) snapshots(ctx context.Context, r *storage.Record) error {
+	for _, snap := range r.Snapshots {
+		c.Checked++
+		dir := c.store.EnvDir(r.EnvID, snap.Dir)
+		got, size, err := c.digest(ctx, dir)
+		switch {
+		case ctx.Err() != nil:
+			return ctx.Err()
+		case err != nil:
+			c.damage("snapshot", snap.Short(), dir, says(err))
+		case got != snap.Layer:
+			c.damage("snapshot", snap.Short(), dir, fmt.Sprintf("its content is now %s", got))
+		case size != snap.Size:
+			c.damage("snapshot", snap.Short(), dir, fmt.Sprintf("its record says %d bytes, and it has %d", snap.Size, size))
+		}
+	}
+	return nil
+}
+
+// names checks that names lead to the environments that have them, and mentions those that do not.
+func (c *checker) names(context.Context) error {
+	records, _ := c.store.Records()
+	owner := map[string]manifest.EnvID{}
+	for _, r := range records {
+		if r.Name == "" {
+			continue
+		}
+		c.Checked++
+		link := c.store.Path("names", r.Name)
+		if target, err := os.Readlink(link); err != nil || target != string(r.EnvID) {
+			c.damage("name", r.Name, link, "it does not lead to its environment "+r.EnvID.Short())
+		}
+		if other, taken := owner[r.Name]; taken {
+			c.damage("name", r.Name, link, fmt.Sprintf("environments %s and %s both have it", other.Short(), r.EnvID.Short()))
+		}
+		owner[r.Name] = r.EnvID
+	}
+	entries, err := os.ReadDir(c.store.Path("names"))
+	if err != nil {
+		c.damage("name", "", c.store.Path("names"), says(err))
+	}
+	for _, e := range entries {
+		if _, ok := owner[e.Name()]; !ok {
+			c.note("name", e.Name(), c.store.Path("names", e.Name()), "no environment has it", "")
+		}
+	}
+	return nil
+}
+
+func exists(path string) bool {
+	_, err := os.Lstat(path)
+	return err == nil
+}

@@ -1,0 +1,51 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/karapace/karapace/cmd/internal/engine"
+)
+
+func (p *program) verifyStoreCommand() *cli.Command {
+	return &cli.Command{
+		Name: "verify-store", Usage: "check every byte, record and reference in the store",
+		Action: p.working(func(c *cli.Context) error {
+			if c.NArg() > 0 {
+				return usage(fmt.Errorf("karapace verify-store takes no argument; karapace verify %s checks one environment", c.Args().First()))
+			}
+			report, err := p.engine.VerifyStore(p.ctx)
+			if report == nil {
+				return err
+			}
+			return errors.Join(p.storeReport(report), err)
+		}),
+	}
+}
+
+func (p *program) storeReport(r *engine.StoreReport) error {
+	if p.json {
+		return p.document(map[string]any{"checked": r.Checked, "bytes": r.Bytes, "failed": len(r.Problems), "problems": r.Problems, "notes": r.Notes})
+	}
+	for _, n := range r.Notes {
+		if p.verbose {
+			p.say("note: %s", problemLine(n))
+		}
+	}
+	for _, f := range r.Problems {
+		p.say("%s\n  %s", problemLine(f), f.Remedy)
+	}
+	p.say("%d things, %s: %d problems, %d notes", r.Checked, size(r.Bytes), len(r.Problems), len(r.Notes))
+	return nil
+}
+
+// problemLine says what is wrong with what, and where.
+func problemLine(f engine.StoreProblem) string {
+	line := f.Kind + " " + shorten(f.ID)
+	if f.Path != "" {
+		line += " (" + f.Path + ")"
+	}
+	return line + ": " + f.What
+}
