@@ -1,7 +1,6 @@
 package storage
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -37,11 +36,11 @@ func (s *Store) Built(key digest.Digest) *Built {
 
 // RememberBuilt writes b down.
 func (s *Store) RememberBuilt(b *Built) error {
-	data, err := json.Marshal(b)
+	data, err := Seal(b)
 	if err != nil {
 		return fmt.Errorf("remember build: %w", err)
 	}
-	return WriteFile(s.Path("built", b.Key.Encoded()+".json"), append(data, '\n'), 0o644)
+	return WriteFile(s.Path("built", b.Key.Encoded()+".json"), data, 0o644)
 }
 
 // ForgetBuilt removes what is remembered for key.
@@ -77,7 +76,7 @@ func (s *Store) ReadBuilt(name string) (*Built, error) {
 		return nil, err
 	}
 	b := &Built{}
-	if err := json.Unmarshal(data, b); err != nil {
+	if err := Unseal(data, b); err != nil {
 		return nil, err
 	}
 	if b.Layer.Validate() != nil || b.Key.Validate() != nil || b.Key.Encoded()+".json" != name {

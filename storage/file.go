@@ -11,6 +11,9 @@ import (
 
 const tempPrefix = ".tmp-"
 
+// Unfinished is a pattern of the names of files that were never finished.
+const Unfinished = tempPrefix + "*"
+
 // WriteFile makes path hold data so that after a crash at any moment it holds the old or the new content whole, and
 // after a return without error the new one survives a power cut: temporary file, fsync, rename, fsync of the directory.
 func WriteFile(path string, data []byte, perm fs.FileMode) (err error) {
@@ -72,9 +75,9 @@ func readBounded(path string, limit int64) ([]byte, error) {
 	}
 	switch {
 	case st.Mode&syscall.S_IFMT != syscall.S_IFREG:
-		return fail(errors.New("not a regular file"))
+		return fail(fmt.Errorf("%w: not a regular file", errUnfit))
 	case st.Size > limit:
-		return fail(fmt.Errorf("larger than %d bytes", limit))
+		return fail(fmt.Errorf("%w: larger than %d bytes", errUnfit, limit))
 	}
 	b := make([]byte, st.Size)
 	for n := 0; n < len(b); {
@@ -92,6 +95,9 @@ func readBounded(path string, limit int64) ([]byte, error) {
 	}
 	return b, nil
 }
+
+// errUnfit is of what cannot be a file of the store, whatever it holds.
+var errUnfit = errors.New("it is no file of a store")
 
 func blocks(info fs.FileInfo) int64 {
 	if st, ok := info.Sys().(*syscall.Stat_t); ok {

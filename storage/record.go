@@ -3,7 +3,6 @@ package storage
 import (
 	"cmp"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -39,6 +38,8 @@ type Record struct {
 	Packages     []string            `json:"packages,omitempty"`
 	Apps         []string            `json:"apps,omitempty"`
 
+	Host             string            `json:"host,omitempty"`      // directory of what the host adds below the environment's; empty is "host"
+	HostLayer        digest.Digest     `json:"host_layer"`          // of the canonical tar of that
 	Lower            []string          `json:"lower"`               // directories of the built layers below the store, top first
 	Upper            string            `json:"upper,omitempty"`     // directory of the writable layer below the environment's; empty is "upper"
 	Snapshots        []Snapshot        `json:"snapshots,omitempty"` // oldest first
@@ -89,6 +90,15 @@ func (r *Record) UpperName() string { return cmp.Or(r.Upper, firstUpper) }
 // UpperDir is the writable layer of an environment.
 func (s *Store) UpperDir(r *Record) string { return s.EnvDir(r.EnvID, r.UpperName()) }
 
+// firstHost is what the host adds to an environment when it is built.
+const firstHost = "host"
+
+// HostName is the directory of what the host adds, below the environment's.
+func (r *Record) HostName() string { return cmp.Or(r.Host, firstHost) }
+
+// HostDir is what the host adds to an environment: a lower directory.
+func (s *Store) HostDir(r *Record) string { return s.EnvDir(r.EnvID, r.HostName()) }
+
 // Record reads the record of id; a missing one is a NotFoundError.
 func (s *Store) Record(id manifest.EnvID) (*Record, error) {
 	path := s.EnvDir(id, "record.json")
@@ -100,21 +110,26 @@ func (s *Store) Record(id manifest.EnvID) (*Record, error) {
 		return nil, &Error{Path: s.root, Msg: fmt.Sprintf("read record: %v", err)}
 	}
 	r := &Record{text: string(b)}
-	if err := json.Unmarshal(b, r); err != nil {
+	if err := Unseal(b, r); err != nil {
 		return nil, s.damaged(id, err.Error())
 	}
-	if r.EnvID != id || r.RecordVersion != 1 {
-		return nil, s.damaged(id, fmt.Sprintf("it says it is version %d of %q", r.RecordVersion, r.EnvID))
-	}
-	for _, l := range append([]string{r.UpperName()}, r.Lower...) {
-		if !filepath.IsLocal(l) {
-			return nil, s.damaged(id, fmt.Sprintf("the layer directory %q leaves the store", l))
-		}
-	}
-	if why := cmp.Or(r.checkState(), r.checkSnapshots()); why != "" {
+	if why := r.check(id); why != "" {
 		return nil, s.damaged(id, why)
 	}
 	return r, nil
+}
+
+// check says what is wrong with a record that was read.
+func (r *Record) check(id manifest.EnvID) string {
+	if r.EnvID != id || r.RecordVersion != 1 {
+		return fmt.Sprintf("it says it is version %d of %q", r.RecordVersion, r.EnvID)
+	}
+	for _, l := range append([]string{r.UpperName(), r.HostName()}, r.Lower...) {
+		if !filepath.IsLocal(l) {
+			return fmt.Sprintf("the layer directory %q leaves the store", l)
+		}
+	}
+	return cmp.Or(r.checkState(), r.checkSnapshots())
 }
 
 // Changed tells whether the record on disk is another one than r, which was read from it, or gone.
@@ -125,7 +140,7 @@ func (s *Store) Changed(r *Record) bool {
 
 func (s *Store) damaged(id manifest.EnvID, why string) error {
 	return &Error{Path: s.root, Msg: fmt.Sprintf("the record of environment %s is damaged: %s", id.Short(), why),
-		Hint: "build it again from its lock: karapace rebuild"}
+		Hint: "karapace verify-store --repair; or build it again from its lock: karapace rebuild"}
 }
 
 // Update changes the record of an environment: f is given what it says now, while nobody else changes one.
@@ -153,14 +168,14 @@ func (s *Store) WriteRecord(r *Record) error {
 
 // EncodeRecord gives the bytes of a record file.
 func EncodeRecord(r *Record) ([]byte, error) {
-	b, err := json.Marshal(r)
+	b, err := Seal(r)
 	if err != nil {
 		return nil, fmt.Errorf("encode record: %w", err)
 	}
-	if len(b) >= recordLimit {
+	if len(b) > recordLimit {
 		return nil, fmt.Errorf("encode record: %d bytes are more than a record may have; remove snapshots", len(b))
 	}
-	return append(b, '\n'), nil
+	return b, nil
 }
 
 // Records reads all records, oldest first. Damaged ones are returned as errors beside the good ones.
@@ -176,6 +191,9 @@ func (s *Store) Records() ([]*Record, []error) {
 		var gone *NotFoundError
 		switch {
 		case errors.As(err, &gone):
+			if _, err := os.Lstat(s.EnvDir(id)); err == nil { // it would have gone whole
+				bad = append(bad, s.damaged(id, "it is missing"))
+			}
 		case err != nil:
 			bad = append(bad, err)
 		default:

@@ -105,7 +105,7 @@ func (s *Store) Lowers(r *Record) []string {
 	for _, snap := range r.Chain() {
 		dirs = append(dirs, s.EnvDir(r.EnvID, snap.Dir))
 	}
-	dirs = append(dirs, s.EnvDir(r.EnvID, "host"))
+	dirs = append(dirs, s.HostDir(r))
 	for _, l := range r.Lower {
 		dirs = append(dirs, s.Path(l))
 	}
@@ -174,27 +174,38 @@ func (r *Record) Remove(id digest.Digest) (dir string, err error) {
 // UpperPrefix begins the names of writable layers, in an environment's directory, after the first one.
 const UpperPrefix = "upper."
 
+// HostPrefix begins the names of what the host adds, after the first one.
+const HostPrefix = "host."
+
 // Uppers are the names of all writable layers in an environment's directory, none when that is not there.
 func (s *Store) Uppers(id manifest.EnvID) ([]string, error) {
+	return s.within(id, func(name string) bool { return name == firstUpper || strings.HasPrefix(name, UpperPrefix) })
+}
+
+// within are the names in an environment's directory that a function picks.
+func (s *Store) within(id manifest.EnvID, pick func(string) bool) ([]string, error) {
 	entries, err := os.ReadDir(s.EnvDir(id))
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("list environment: %w", err)
 	}
 	var names []string
 	for _, e := range entries {
-		if e.Name() == firstUpper || strings.HasPrefix(e.Name(), UpperPrefix) {
+		if pick(e.Name()) {
 			names = append(names, e.Name())
 		}
 	}
 	return names, nil
 }
 
-// Unnamed are the writable layers in an environment's directory that its record does not name: left behind by restore
-// --discard and by commands that ended early. The caller is alone in the environment.
+// Unnamed are the writable and host layers in an environment's directory that its record does not name, and files that
+// were never finished: left behind by restore --discard, rebuild and commands that ended early. The caller is alone in
+// the environment.
 func (s *Store) Unnamed(r *Record) ([]string, error) {
-	all, err := s.Uppers(r.EnvID)
+	all, err := s.within(r.EnvID, func(name string) bool {
+		return name == firstUpper || name == firstHost || strings.HasPrefix(name, UpperPrefix) || strings.HasPrefix(name, HostPrefix) || strings.HasPrefix(name, tempPrefix)
+	})
 	return slices.DeleteFunc(all, func(name string) bool {
-		return name == r.UpperName() || slices.ContainsFunc(r.Snapshots, func(snap Snapshot) bool { return snap.Dir == name })
+		return name == r.UpperName() || name == r.HostName() || slices.ContainsFunc(r.Snapshots, func(snap Snapshot) bool { return snap.Dir == name })
 	}), err
 }
 

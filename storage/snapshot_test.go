@@ -2,7 +2,6 @@ package storage
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"os"
 	"path/filepath"
@@ -92,7 +91,7 @@ func TestDamagedSnapshots(t *testing.T) {
 	} {
 		bad := *r
 		f(&bad)
-		text, err := json.Marshal(&bad)
+		text, err := Seal(&bad)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -23,7 +23,11 @@
 //	STORE/layers, built       records of layers, and which build made which layer
 //	STORE/fetched             locks whose files were fetched ahead: they are kept as if an environment had them
 //	STORE/quick               manifests and locks of environments made without a project
+//	STORE/quarantine          what verify-store --repair could not mend; a record or lock in it keeps gc from removing anything
+//	STORE/backup              records as they were before a migration
 //	STORE/vault, storage, tmp
+//
+// Records, of environments, layers and builds, are sealed: each carries a checksum of itself.
 //
 // # Invariants
 //
@@ -33,19 +37,10 @@
 package storage
 
 import (
-	"errors"
 	"fmt"
 	"io/fs"
-	"os"
 	"path/filepath"
-	"strings"
 )
-
-// Version is the layout this package reads and writes.
-const Version = "karapace store 1\n"
-
-// ErrNoStore means that the directory holds no store yet.
-var ErrNoStore = errors.New("no store")
 
 // Error is a store that cannot be used as it is.
 type Error struct {
@@ -59,67 +54,6 @@ func (e *Error) Error() string { return fmt.Sprintf("store %s: %s", e.Path, e.Ms
 // Store is one store directory. It holds no open files and needs no closing.
 type Store struct {
 	root string
-}
-
-// Open checks the version of the store at root. It returns ErrNoStore when there is none, and writes nothing.
-func Open(root string) (*Store, error) {
-	b, err := readBounded(filepath.Join(root, "version"), 256)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("open store %s: %w", root, ErrNoStore)
-	}
-	if err != nil {
-		return nil, &Error{Path: root, Msg: fmt.Sprintf("read version: %v", err)}
-	}
-	if string(b) != Version {
-		return nil, &Error{Path: root, Msg: fmt.Sprintf("it says it is %q, this program knows %q", strings.TrimSpace(string(b)), strings.TrimSpace(Version)),
-			Hint: "use the version of karapace that wrote it, or another --store"}
-	}
-	return &Store{root: root}, nil
-}
-
-// Create makes a store at root, or opens the one that is there.
-func Create(root string) (*Store, error) {
-	if s, err := Open(root); !errors.Is(err, ErrNoStore) {
-		return s, err
-	}
-	if err := os.MkdirAll(root, 0o700); err != nil {
-		return nil, &Error{Path: root, Msg: err.Error()}
-	}
-	if names, err := os.ReadDir(root); err != nil {
-		return nil, &Error{Path: root, Msg: err.Error()}
-	} else if foreign := notOurs(names); foreign != "" {
-		return nil, &Error{Path: root, Msg: fmt.Sprintf("the directory is no store and holds %q", foreign), Hint: "name an empty or a new directory"}
-	}
-	for _, d := range directories() {
-		if err := os.Mkdir(filepath.Join(root, d), 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
-			return nil, &Error{Path: root, Msg: err.Error()}
-		}
-	}
-	if err := WriteFile(filepath.Join(root, "version"), []byte(Version), 0o644); err != nil {
-		return nil, &Error{Path: root, Msg: err.Error()}
-	}
-	return &Store{root: root}, nil
-}
-
-func directories() []string {
-	return []string{"names", "envs", "layers", "built", "quick", "vault", "storage", "tmp"}
-}
-
-// Names are all that the directory of a store may hold.
-func Names() []string { return append(directories(), "version", "lock", "gc.lock", "fetched") }
-
-// notOurs returns the first name that a store being created by another process would not have.
-func notOurs(entries []os.DirEntry) string {
-	for _, e := range entries {
-		ours := e.Name() == "version" || strings.HasPrefix(e.Name(), tempPrefix)
-		for _, d := range directories() {
-			ours = ours || e.Name() == d
-		}
-		if !ours {
-			return e.Name()
-		}
-	}
-	return ""
 }
 
 // Root is the store's directory.

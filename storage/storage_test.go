@@ -61,7 +61,7 @@ func TestOpen(t *testing.T) {
 		t.Fatal(err)
 	}
 	var se *Error
-	if _, err := Open(root); !errors.As(err, &se) || !strings.Contains(se.Error(), "karapace store 9") {
+	if _, err := Open(root); !errors.As(err, &se) || !strings.Contains(se.Error(), "version 9") {
 		t.Errorf("another version: %v", err)
 	}
 	foreign := filepath.Join(dir, "foreign")

@@ -58,8 +58,10 @@ func (p *program) listCommand() *cli.Command {
 				if err := p.document(append([]engine.Environment{}, envs...)); err != nil {
 					return err
 				}
-			} else if err := p.listTable(envs); err != nil {
-				return err
+			} else if len(envs) > 0 || len(bad) == 0 {
+				if err := p.listTable(envs); err != nil {
+					return err
+				}
 			}
 			for i, err := range bad {
 				if i == len(bad)-1 {

@@ -49,3 +49,27 @@ func problemLine(f engine.StoreProblem) string {
 	}
 	return line + ": " + f.What
 }
+
+func (p *program) migrateCommand() *cli.Command {
+	return &cli.Command{
+		Name: "migrate", Usage: "bring the store to the version that this program knows",
+		Action: p.working(func(c *cli.Context) error {
+			if c.NArg() > 0 {
+				return usage(errors.New("karapace migrate takes no argument"))
+			}
+			m, err := p.engine.Migrate(p.ctx)
+			if err != nil {
+				return err
+			}
+			if p.json {
+				return p.document(m)
+			}
+			if m.From == m.To {
+				p.say("nothing to do: the store is of version %d", m.To)
+				return nil
+			}
+			p.say("migrated from version %d to %d; the records as they were are in %s", m.From, m.To, m.Backup)
+			return nil
+		}),
+	}
+}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"encoding/json"
 	"os"
 	"path/filepath"
 
@@ -58,4 +59,29 @@ func appendByte(file string) error {
 	_, err = f.WriteString("x")
 	f.Close()
 	return err
+}
+
+// oldstore makes the store one of version 1: its records have no seals, and no digests of what the host adds.
+func oldStore(ts *testscript.TestScript, neg bool, args []string) {
+	store := ts.Getenv("KARAPACE_STORE")
+	for _, pattern := range []string{"envs/*/record.json", "layers/*.json", "built/*.json"} {
+		files, err := filepath.Glob(filepath.Join(store, pattern))
+		ts.Check(err)
+		for _, file := range files {
+			text, err := os.ReadFile(file)
+			ts.Check(err)
+			members := map[string]json.RawMessage{}
+			ts.Check(json.Unmarshal(text, &members))
+			delete(members, "sum")
+			delete(members, "host_layer")
+			if filepath.Base(filepath.Dir(file)) == "layers" {
+				delete(members, "created")
+			}
+			text, err = json.Marshal(members)
+			ts.Check(err)
+			ts.Check(os.Remove(file)) // it may belong to a subordinate id
+			ts.Check(os.WriteFile(file, append(text, '\n'), 0o644))
+		}
+	}
+	ts.Check(os.WriteFile(filepath.Join(store, "version"), []byte("karapace store 1\n"), 0o644))
 }

@@ -3,7 +3,6 @@ package layers
 import (
 	"context"
 	"crypto/rand"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -150,11 +149,13 @@ func place(c cstorage.Store, dir, parentID string, r *record) error {
 	if err != nil {
 		return err
 	}
-	if _, err := c.ApplyStagedLayer(cstorage.ApplyStagedLayerOptions{
+	l, err := c.ApplyStagedLayer(cstorage.ApplyStagedLayerOptions{
 		ID: r.ID, ParentLayer: parentID, DiffOutput: out, DiffOptions: &graphdriver.ApplyDiffWithDifferOpts{},
-	}); err != nil {
+	})
+	if err != nil {
 		return errors.Join(err, c.CleanupStagedLayer(out))
 	}
+	r.Created = l.Created
 	return nil
 }
 
@@ -182,11 +183,11 @@ func (s *Store) commit(r *record) error {
 	if err := s.sync(); err != nil {
 		return err
 	}
-	data, err := json.Marshal(r)
+	data, err := storage.Seal(r)
 	if err != nil {
 		return err
 	}
-	return storage.WriteFile(s.recordPath(r.DiffID), append(data, '\n'), 0o644)
+	return storage.WriteFile(s.recordPath(r.DiffID), data, 0o644)
 }
 
 // sync flushes the store's file system: containers/storage itself flushes next to nothing.

@@ -78,7 +78,7 @@ func (c *checker) entry(r *record) string {
 	switch {
 	case e == nil:
 		return "it does not list the layer"
-	case e.Parent != c.parentID(r) || e.UncompressedDigest != r.DiffID || e.UncompressedSize != r.Size:
+	case e.Parent != c.parentID(r) || e.UncompressedDigest != r.DiffID || e.UncompressedSize != r.Size || !e.Created.Equal(r.Created):
 		return "its entry is of another layer"
 	}
 	return ""

@@ -23,7 +23,6 @@ package layers
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -31,6 +30,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"time"
 
 	cstorage "github.com/containers/storage"
 	"github.com/opencontainers/go-digest"
@@ -93,6 +93,7 @@ type record struct {
 	ID            string        `json:"id"`               // in containers/storage
 	Link          string        `json:"link"`             // below overlay/l
 	Size          int64         `json:"size"`             // bytes of the canonical archive
+	Created       time.Time     `json:"created"`          // when containers/storage says it was
 }
 
 const recordLimit = 64 << 10
@@ -108,13 +109,21 @@ func (s *Store) readRecord(diffID digest.Digest) (*record, error) {
 		return nil, err
 	}
 	r := &record{}
-	switch err := json.Unmarshal(b, r); {
-	case err != nil:
+	if err := storage.Unseal(b, r); err != nil {
 		return nil, fmt.Errorf("record of layer %s: %w", diffID, err)
-	case r.RecordVersion != 1, r.DiffID != diffID, !isID(r.ID), r.Link == "", filepath.Base(r.Link) != r.Link, r.Size < 0:
-		return nil, fmt.Errorf("record of layer %s: its content makes no sense", diffID)
+	}
+	if err := r.check(diffID); err != nil {
+		return nil, err
 	}
 	return r, nil
+}
+
+// check finds out whether a record can be that of a layer.
+func (r *record) check(diffID digest.Digest) error {
+	if r.RecordVersion != 1 || r.DiffID != diffID || !isID(r.ID) || r.Link == "" || filepath.Base(r.Link) != r.Link || r.Size < 0 {
+		return fmt.Errorf("record of layer %s: its content makes no sense", diffID)
+	}
+	return nil
 }
 
 func isID(s string) bool { return digest.NewDigestFromEncoded(digest.SHA256, s).Validate() == nil }

@@ -13,7 +13,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
+	"path/filepath"
 	"sync"
 	"time"
 
@@ -58,9 +60,9 @@ func serve(ctx context.Context, in io.Reader, t *teller) (any, error) {
 	case req.Clear != nil:
 		return struct{}{}, clearOutput()
 	}
-	s, err := storage.Open(req.Store)
+	s, err := open(&req)
 	if err != nil {
-		return nil, failure.New(failure.Store, err, "")
+		return nil, failure.New(failure.Store, err, hintOf(err))
 	}
 	w := &worker{store: s, rootless: req.Rootless, user: req.User, tell: t, overlay: req.Overlay}
 	lock, err := w.together(ctx, &req)
@@ -71,10 +73,20 @@ func serve(ctx context.Context, in io.Reader, t *teller) (any, error) {
 	return w.do(ctx, &req)
 }
 
+// open opens the store. One of another version can only be migrated, and one of which the version is lost only checked.
+func open(req *wire.Request) (*storage.Store, error) {
+	s, err := storage.Open(req.Store)
+	var other *storage.VersionError
+	if errors.As(err, &other) && (req.Migrate != nil && other.Found > 0 || req.Check != nil && other.Found == 0) {
+		return storage.At(req.Store), nil
+	}
+	return s, err
+}
+
 // together keeps what makes layers and what removes them apart.
 func (w *worker) together(ctx context.Context, req *wire.Request) (*storage.Lock, error) {
 	switch {
-	case req.GC != nil || req.Images != nil || req.Sweep != nil && req.Sweep.All:
+	case req.GC != nil || req.Images != nil || req.Migrate != nil || req.Check != nil && req.Check.Repair || req.Sweep != nil && req.Sweep.All:
 		return w.store.Alone(ctx, func() { w.tell.Step("wait for the end of builds") })
 	case req.Build != nil || req.Verify != nil || req.Export != nil || req.Check != nil:
 		return w.store.Share(ctx, func() { w.tell.Step("wait for a removal to end") })
@@ -92,6 +104,8 @@ func (w *worker) do(ctx context.Context, req *wire.Request) (any, error) {
 		return w.gc(ctx, req.GC)
 	case req.Check != nil:
 		return w.check(ctx, req.Check)
+	case req.Migrate != nil:
+		return w.migrate(ctx)
 	case req.Diff != nil:
 		return w.diff(ctx, req.Diff)
 	case req.Export != nil:
@@ -146,19 +160,25 @@ func (w *worker) sweep() error {
 	return failure.New(failure.Store, err, "")
 }
 
-// sweepAll removes what a store holds; its own directory belongs to the user and is left to karapace.
+// sweepAll removes what a store holds; its own directory belongs to the user and is left to karapace. Without records and
+// version it is no store any more, whatever is left of it.
 func (w *worker) sweepAll() error {
-	entries, err := os.ReadDir(w.store.Root())
+	scratch, err := w.store.Scratch("destroy")
 	if err != nil {
 		return failure.New(failure.Store, err, "")
 	}
-	if err := os.Remove(w.store.Path("version")); err != nil { // from here on it is no store
+	defer scratch.Release()
+	for _, name := range []string{"envs", "layers"} {
+		if err := os.Rename(w.store.Path(name), filepath.Join(scratch.Dir, name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return failure.New(failure.Store, err, "")
+		}
+	}
+	if err := os.Remove(w.store.Path("version")); err != nil {
 		return failure.New(failure.Store, err, "")
 	}
+	entries, err := os.ReadDir(w.store.Root())
 	for _, e := range entries {
-		if e.Name() != "version" {
-			err = errors.Join(err, fstree.RemoveAll(w.store.Path(e.Name())))
-		}
+		err = errors.Join(err, fstree.RemoveAll(w.store.Path(e.Name())))
 	}
 	return failure.New(failure.Store, err, "")
 }

@@ -58,7 +58,25 @@ func (c *checker) environment(ctx context.Context, id manifest.EnvID) error {
 	}
 	c.built(r)
 	c.places(r)
+	if err := c.host(ctx, r); err != nil {
+		return err
+	}
 	return c.snapshots(ctx, r)
+}
+
+// host reads what the host adds.
+func (c *checker) host(ctx context.Context, r *storage.Record) error {
+	dir := c.store.HostDir(r)
+	got, _, err := c.digest(ctx, dir)
+	switch {
+	case ctx.Err() != nil:
+		return ctx.Err()
+	case err != nil && exists(dir):
+		c.damage("environment", r.EnvID.Short(), dir, says(err))
+	case err == nil && got != r.HostLayer:
+		c.damage("environment", r.EnvID.Short(), dir, "what the host adds has changed")
+	}
+	return nil
 }
 
 // lock checks what an environment was built from, and that its record is of it, where that can be read.
@@ -130,7 +148,7 @@ func (c *checker) link(d digest.Digest) (string, bool) {
 
 // places checks that the directories of an environment are there.
 func (c *checker) places(r *storage.Record) {
-	for _, name := range []string{r.UpperName(), "work", "host", "state", "bundle", filepath.Join("bundle", "rootfs")} {
+	for _, name := range []string{r.UpperName(), "work", r.HostName(), "state", "bundle", filepath.Join("bundle", "rootfs")} {
 		dir := c.store.EnvDir(r.EnvID, name)
 		if info, err := os.Lstat(dir); err != nil || !info.IsDir() {
 			c.damage("environment", r.EnvID.Short(), dir, "the directory is missing")
@@ -167,14 +185,16 @@ func (c *checker) names(context.Context) error {
 			continue
 		}
 		c.Checked++
+		owner[r.Name] = r.EnvID
 		link := c.store.Path("names", r.Name)
-		if target, err := os.Readlink(link); err != nil || target != string(r.EnvID) {
+		target, err := os.Readlink(link)
+		switch other, _ := c.store.Find(r.Name); {
+		case err == nil && target == string(r.EnvID):
+		case other != nil && other.Name == r.Name: // a rebuild that ended early
+			c.note("environment", r.EnvID.Short(), "", fmt.Sprintf("its name %s went over to environment %s", r.Name, other.EnvID.Short()), "karapace destroy "+r.EnvID.Short()+", if nothing in it is needed")
+		default:
 			c.damage("name", r.Name, link, "it does not lead to its environment "+r.EnvID.Short())
 		}
-		if other, taken := owner[r.Name]; taken {
-			c.damage("name", r.Name, link, fmt.Sprintf("environments %s and %s both have it", other.Short(), r.EnvID.Short()))
-		}
-		owner[r.Name] = r.EnvID
 	}
 	entries, err := os.ReadDir(c.store.Path("names"))
 	if err != nil {

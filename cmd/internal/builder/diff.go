@@ -42,7 +42,7 @@ func (w *worker) stacks(r *storage.Record, snapshot digest.Digest) fstree.Stacks
 	return fstree.Stacks{
 		Now:   append([]string{w.store.UpperDir(r)}, w.state(r, r.Current)...),
 		Was:   w.state(r, snapshot),
-		Aside: []string{w.store.EnvDir(r.EnvID, "host")},
+		Aside: []string{w.store.HostDir(r)},
 	}
 }
 

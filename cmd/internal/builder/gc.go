@@ -118,7 +118,7 @@ func (r *roots) keep(l *manifest.Lock) {
 // garbage lists what can go, in an order in which it can.
 func (w *worker) garbage(ctx context.Context, r *roots) ([]garbage, error) {
 	var all []garbage
-	for _, find := range []func(context.Context, *roots) ([]garbage, error){w.oldScratch, w.oldDrift, w.oldLayers, w.oldFiles, w.oldFetched} {
+	for _, find := range []func(context.Context, *roots) ([]garbage, error){w.oldScratch, w.oldUnfinished, w.oldDrift, w.oldLayers, w.oldFiles, w.oldFetched} {
 		found, err := find(ctx, r)
 		if err != nil {
 			return nil, err
@@ -143,8 +143,8 @@ func (w *worker) oldScratch(context.Context, *roots) ([]garbage, error) {
 	return all, nil
 }
 
-// oldDrift are writable layers that no record names. An environment that somebody is changing is left for another time.
-func (w *worker) oldDrift(context.Context, *roots) ([]garbage, error) {
+// oldDrift are writable and host layers that no record names. An environment that somebody is changing is left for another time.
+func (w *worker) oldDrift(ctx context.Context, _ *roots) ([]garbage, error) {
 	records, _ := w.store.Records()
 	var all []garbage
 	for _, r := range records {
@@ -154,12 +154,37 @@ func (w *worker) oldDrift(context.Context, *roots) ([]garbage, error) {
 		}
 		for _, dir := range left {
 			all = append(all, garbage{
-				wire.Garbage{Kind: "drift", ID: r.EnvID.Short() + "/" + filepath.Base(dir), Size: storage.Size(dir), Reason: "it is neither a snapshot nor the writable layer"},
-				func() error { return fstree.RemoveAll(dir) },
+				wire.Garbage{Kind: "drift", ID: r.EnvID.Short() + "/" + filepath.Base(dir), Size: storage.Size(dir), Reason: unnamedReason(dir)},
+				func() error { return w.store.ChangeNames(ctx, func() error { return fstree.RemoveAll(dir) }) },
 			})
 		}
 	}
 	return all, nil
+}
+
+// oldUnfinished are files that were never given their names. Whoever writes such holds a lock that gc takes.
+func (w *worker) oldUnfinished(ctx context.Context, _ *roots) ([]garbage, error) {
+	var all []garbage
+	for _, dir := range []string{"names", "layers", "built", "fetched"} {
+		files, err := filepath.Glob(w.store.Path(dir, storage.Unfinished))
+		if err != nil {
+			return nil, err
+		}
+		for _, file := range files {
+			all = append(all, garbage{
+				wire.Garbage{Kind: "scratch", ID: dir + "/" + filepath.Base(file), Size: storage.Size(file), Reason: "a command that ended early has left it"},
+				func() error { return w.store.ChangeNames(ctx, func() error { return os.RemoveAll(file) }) },
+			})
+		}
+	}
+	return all, nil
+}
+
+func unnamedReason(dir string) string {
+	if strings.HasPrefix(filepath.Base(dir), "upper") {
+		return "it is neither a snapshot nor the writable layer"
+	}
+	return "its environment's record does not name it"
 }
 
 func (w *worker) unnamed(id manifest.EnvID) (dirs []string, err error) {

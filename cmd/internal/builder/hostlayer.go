@@ -1,6 +1,7 @@
 package builder
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -12,8 +13,12 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/opencontainers/go-digest"
+
 	"github.com/karapace/karapace/cmd/internal/failure"
+	"github.com/karapace/karapace/cmd/internal/wire"
 	"github.com/karapace/karapace/storage"
+	"github.com/karapace/karapace/storage/fstree"
 	"github.com/karapace/karapace/storage/rootview"
 )
 
@@ -23,25 +28,27 @@ import (
 
 const accountsLimit = 4 << 20 // bytes of a passwd or group file
 
-// hostLayer fills dir.
-func (b *build) hostLayer(dir string, r *storage.Record) error {
+// hostLayer fills dir and tells the digest of what is in it then.
+func (w *worker) hostLayer(ctx context.Context, dir string, r *storage.Record) (digest.Digest, error) {
 	var lowers []string
 	for _, l := range r.Lower {
-		lowers = append(lowers, b.store.Path(l))
+		lowers = append(lowers, w.store.Path(l))
 	}
-	h := &hostLayer{dir: dir, below: rootview.New(lowers...)}
-	if err := h.fill(b, r); err != nil {
-		return failure.New(failure.Store, fmt.Errorf("prepare environment: %w", err), "")
+	h := &hostLayer{dir: dir, below: rootview.New(lowers...), user: w.user}
+	if err := h.fill(r); err != nil {
+		return "", failure.New(failure.Store, fmt.Errorf("prepare environment: %w", err), "")
 	}
-	return nil
+	d, _, err := fstree.Digest(ctx, dir)
+	return d, failure.New(failure.Store, err, "")
 }
 
 type hostLayer struct {
 	dir   string
 	below rootview.View
+	user  wire.User
 }
 
-func (h *hostLayer) fill(b *build, r *storage.Record) error {
+func (h *hostLayer) fill(r *storage.Record) error {
 	for _, d := range []string{"/dev", "/proc", "/sys", "/run", "/tmp", "/etc"} {
 		if err := h.directory(d); err != nil {
 			return err
@@ -54,7 +61,7 @@ func (h *hostLayer) fill(b *build, r *storage.Record) error {
 			}
 		}
 	}
-	if home, err := filepath.EvalSymlinks(b.user.Home); err == nil && home != "/" {
+	if home, err := filepath.EvalSymlinks(h.user.Home); err == nil && home != "/" {
 		if err := h.directory(home); err != nil {
 			return err
 		}
@@ -62,13 +69,13 @@ func (h *hostLayer) fill(b *build, r *storage.Record) error {
 	if err := h.desktop(r); err != nil {
 		return err
 	}
-	if err := h.targets(b, r); err != nil {
+	if err := h.targets(r); err != nil {
 		return err
 	}
-	if b.user.UID == 0 {
+	if h.user.UID == 0 {
 		return nil
 	}
-	return h.accounts(b)
+	return h.accounts()
 }
 
 // desktop makes what integration mounts on outside /run: X11's sockets and the project's directory.
@@ -85,13 +92,13 @@ func (h *hostLayer) desktop(r *storage.Record) error {
 }
 
 // targets makes what the manifest's mounts need: a directory, or a file where the host has one.
-func (h *hostLayer) targets(b *build, r *storage.Record) error {
+func (h *hostLayer) targets(r *storage.Record) error {
 	for _, m := range r.Mounts {
 		if err := h.refuseLinks(m.Container); err != nil {
 			return failure.New(failure.Manifest, fmt.Errorf("mount %s: %w", m.Label, err), "name the directory itself")
 		}
 		make := h.directory
-		if info, err := os.Stat(hostPath(m.Host, b.user.Home, r.ManifestDir)); err == nil && !info.IsDir() {
+		if info, err := os.Stat(hostPath(m.Host, h.user.Home, r.ManifestDir)); err == nil && !info.IsDir() {
 			make = func(p string) error { return h.file(p, nil) }
 		}
 		if err := make(m.Container); err != nil {
@@ -159,8 +166,8 @@ func (h *hostLayer) file(p string, data []byte) error {
 }
 
 // accounts adds the user to passwd and group as the layers below have them.
-func (h *hostLayer) accounts(b *build) error {
-	u := b.user
+func (h *hostLayer) accounts() error {
+	u := h.user
 	uid, gid := strconv.Itoa(u.UID), strconv.Itoa(u.GID)
 	name := accountName(u.Name, uid)
 	passwd, err := h.lines("/etc/passwd", "root:x:0:0:root:/root:/bin/sh")

@@ -29,7 +29,7 @@ func (b *build) publish(ctx context.Context) (r *storage.Record, created bool, e
 	}
 	defer b.drop(scratch)
 	dir := filepath.Join(scratch.Dir, "env")
-	if err := b.prepare(dir, r); err != nil {
+	if err := b.prepare(ctx, dir, r); err != nil {
 		return nil, false, err
 	}
 	renewal, err := b.renew(ctx, r)
@@ -69,7 +69,7 @@ func (b *build) record() (*storage.Record, error) {
 }
 
 // prepare fills the directory of an environment. What the user's own process writes to belongs to the user.
-func (b *build) prepare(dir string, r *storage.Record) error {
+func (b *build) prepare(ctx context.Context, dir string, r *storage.Record) (err error) {
 	fail := func(err error) error {
 		return failure.New(failure.Store, fmt.Errorf("prepare environment: %w", err), "")
 	}
@@ -86,7 +86,7 @@ func (b *build) prepare(dir string, r *storage.Record) error {
 			return fail(err)
 		}
 	}
-	if err := b.hostLayer(filepath.Join(dir, "host"), r); err != nil {
+	if r.HostLayer, err = b.hostLayer(ctx, filepath.Join(dir, "host"), r); err != nil {
 		return err
 	}
 	body, err := storage.EncodeRecord(r)

@@ -4,14 +4,17 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"path/filepath"
 	"slices"
+	"strconv"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/karapace/karapace/cmd/internal/failure"
 	"github.com/karapace/karapace/manifest"
 	"github.com/karapace/karapace/storage"
+	"github.com/karapace/karapace/storage/fstree"
 )
 
 // A rebuild of a lock whose environment is there renews it in place: name, state, age and snapshots stay, the drift
@@ -134,8 +137,8 @@ func (b *build) secure(ctx context.Context, n *renewal, lower []string) (err err
 	return err
 }
 
-// renewInPlace makes the environment that is there the one that was built. The host layer, which is derived, changes
-// places with the new one; then one record is written.
+// renewInPlace makes the environment that is there the one that was built, by one write of its record. What the host adds is
+// derived anew.
 func (b *build) renewInPlace(dir string, r, have *storage.Record, n *renewal) error {
 	if r.Name == "" {
 		r.Name = have.Name
@@ -150,9 +153,27 @@ func (b *build) renewInPlace(dir string, r, have *storage.Record, n *renewal) er
 	if err := storage.WriteFile(lock, b.lock.Encode(), 0o644); err != nil {
 		return err
 	}
-	host := b.store.EnvDir(r.EnvID, "host")
-	if err := unix.Renameat2(unix.AT_FDCWD, filepath.Join(dir, "host"), unix.AT_FDCWD, host, unix.RENAME_EXCHANGE); err != nil {
-		return fmt.Errorf("renew %s: %w", host, err)
+	var err error
+	if r.Host, err = b.newHost(filepath.Join(dir, "host"), r.EnvID); err != nil {
+		return err
 	}
-	return b.store.WriteRecord(r)
+	if err := b.store.WriteRecord(r); err != nil {
+		return err
+	}
+	fstree.RemoveAll(b.store.HostDir(have)) // what is left of it is garbage
+	return nil
+}
+
+// newHost moves a host layer into an environment, where it is garbage until the record names it.
+func (w *worker) newHost(dir string, id manifest.EnvID) (name string, err error) {
+	for n := 1; ; n++ {
+		name = storage.HostPrefix + strconv.Itoa(n)
+		err := unix.Renameat2(unix.AT_FDCWD, dir, unix.AT_FDCWD, w.store.EnvDir(id, name), unix.RENAME_NOREPLACE)
+		switch {
+		case err == nil:
+			return name, storage.SyncDir(w.store.EnvDir(id))
+		case !errors.Is(err, fs.ErrExist):
+			return "", fmt.Errorf("renew %s: %w", w.store.EnvDir(id, name), err)
+		}
+	}
 }

@@ -15,20 +15,21 @@ import (
 
 // Request asks for one operation; exactly one of the pointers is set.
 type Request struct {
-	Store    string  `json:"store"`
-	Rootless bool    `json:"rootless"` // inside a user namespace of Karapace's making
-	User     User    `json:"user"`
-	Overlay  string  `json:"overlay,omitempty"` // "kernel", "fuse", or empty: what works
-	Build    *Build  `json:"build,omitempty"`
-	Sweep    *Sweep  `json:"sweep,omitempty"`
-	Images   *Images `json:"images,omitempty"`
-	Verify   *Verify `json:"verify,omitempty"`
-	GC       *GC     `json:"gc,omitempty"`
-	Check    *Check  `json:"check,omitempty"`
-	Diff     *Diff   `json:"diff,omitempty"`
-	Export   *Export `json:"export,omitempty"`
-	Unpack   *Unpack `json:"unpack,omitempty"`
-	Clear    *Clear  `json:"clear,omitempty"`
+	Store    string   `json:"store"`
+	Rootless bool     `json:"rootless"` // inside a user namespace of Karapace's making
+	User     User     `json:"user"`
+	Overlay  string   `json:"overlay,omitempty"` // "kernel", "fuse", or empty: what works
+	Build    *Build   `json:"build,omitempty"`
+	Sweep    *Sweep   `json:"sweep,omitempty"`
+	Images   *Images  `json:"images,omitempty"`
+	Verify   *Verify  `json:"verify,omitempty"`
+	GC       *GC      `json:"gc,omitempty"`
+	Check    *Check   `json:"check,omitempty"`
+	Diff     *Diff    `json:"diff,omitempty"`
+	Migrate  *Migrate `json:"migrate,omitempty"`
+	Export   *Export  `json:"export,omitempty"`
+	Unpack   *Unpack  `json:"unpack,omitempty"`
+	Clear    *Clear   `json:"clear,omitempty"`
 
 	Commit         *Commit         `json:"commit,omitempty"`
 	RemoveSnapshot *RemoveSnapshot `json:"remove_snapshot,omitempty"`
@@ -106,8 +107,13 @@ type GC struct {
 	DryRun bool `json:"dry_run,omitempty"` // only tell
 }
 
+// Migrate brings the store to the version that the program knows; the answer is storage.Migrated.
+type Migrate struct{}
+
 // Check compares everything in the store with what it should be.
-type Check struct{}
+type Check struct {
+	Repair bool `json:"repair,omitempty"`
+}
 
 // CheckResult is the answer to Check.
 type CheckResult struct {
