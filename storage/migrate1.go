@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"strings"
 
@@ -12,9 +13,10 @@ import (
 	"github.com/karapace/karapace/manifest"
 )
 
-// Version 1 had the same records without seals, and none of the digest of what the host adds.
+// Version 1 had the same records without seals, and none of the digest of what the host adds, and no
+// copies.
 
-// SealRecords seals the records of environments, within a migration. host tells the digest of what the host adds to one. A
+// SealRecords seals the records of environments, within a migration, and makes the copies. host tells the digest of what the host adds to one. A
 // record that cannot be read stays as it is, for verify-store to find; lost is told of it.
 func (s *Store) SealRecords(host func(*Record) (digest.Digest, error), lost func(path string)) error {
 	ids, err := s.ids()
@@ -38,6 +40,12 @@ func (s *Store) SealRecords(host func(*Record) (digest.Digest, error), lost func
 		}
 		if r.HostLayer, err = host(r); err != nil {
 			return err
+		}
+		if err := os.Mkdir(s.EnvDir(id, copies), 0o755); err != nil && !errors.Is(err, fs.ErrExist) {
+			return err
+		}
+		if b, err := readBounded(s.EnvDir(id, "karapace.lock"), manifest.MaxLockSize); err == nil {
+			WriteCopy(s.EnvDir(id), "karapace.lock", b)
 		}
 		if err := s.WriteRecord(r); err != nil {
 			return err

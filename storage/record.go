@@ -101,7 +101,10 @@ func (s *Store) HostDir(r *Record) string { return s.EnvDir(r.EnvID, r.HostName(
 
 // Record reads the record of id; a missing one is a NotFoundError.
 func (s *Store) Record(id manifest.EnvID) (*Record, error) {
-	path := s.EnvDir(id, "record.json")
+	return s.readRecord(id, s.EnvDir(id, recordName))
+}
+
+func (s *Store) readRecord(id manifest.EnvID, path string) (*Record, error) {
 	b, err := readBounded(path, recordLimit)
 	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrInvalid) {
 		return nil, &NotFoundError{Ref: string(id)}
@@ -134,7 +137,7 @@ func (r *Record) check(id manifest.EnvID) string {
 
 // Changed tells whether the record on disk is another one than r, which was read from it, or gone.
 func (s *Store) Changed(r *Record) bool {
-	b, err := readBounded(s.EnvDir(r.EnvID, "record.json"), recordLimit)
+	b, err := readBounded(s.EnvDir(r.EnvID, recordName), recordLimit)
 	return err != nil || string(b) != r.text
 }
 
@@ -163,7 +166,11 @@ func (s *Store) WriteRecord(r *Record) error {
 	if err != nil {
 		return err
 	}
-	return WriteFile(s.EnvDir(r.EnvID, "record.json"), b, 0o644)
+	if err := WriteFile(s.EnvDir(r.EnvID, recordName), b, 0o644); err != nil {
+		return err
+	}
+	WriteCopy(s.EnvDir(r.EnvID), recordName, b)
+	return nil
 }
 
 // EncodeRecord gives the bytes of a record file.

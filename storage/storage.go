@@ -15,6 +15,7 @@
 //	STORE/envs/ID             the directory itself is locked by who changes what the environment is made of
 //	STORE/envs/ID/record.json what makes the environment exist
 //	STORE/envs/ID/karapace.lock the lock it was built from
+//	STORE/envs/ID/copy        copies of these two, for verify-store --repair
 //	STORE/envs/ID/host        lowest-cost place for host facts: mount points and the user's passwd entry, a lower directory
 //	STORE/envs/ID/upper,work  the first writable layer
 //	STORE/envs/ID/upper.N     others: the record names the present one and those that are snapshots; the rest is garbage

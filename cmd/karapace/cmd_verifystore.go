@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 
@@ -12,11 +13,16 @@ import (
 func (p *program) verifyStoreCommand() *cli.Command {
 	return &cli.Command{
 		Name: "verify-store", Usage: "check every byte, record and reference in the store",
+		Flags: []cli.Flag{
+			&cli.BoolFlag{Name: "repair", Usage: "mend what can be mended, and put the rest aside"},
+			&cli.BoolFlag{Name: "offline", Usage: "touch no network"},
+			buildBackendFlag(),
+		},
 		Action: p.working(func(c *cli.Context) error {
 			if c.NArg() > 0 {
 				return usage(fmt.Errorf("karapace verify-store takes no argument; karapace verify %s checks one environment", c.Args().First()))
 			}
-			report, err := p.engine.VerifyStore(p.ctx)
+			report, err := p.engine.VerifyStore(p.ctx, engine.VerifyStoreOptions{Repair: c.Bool("repair"), Offline: c.Bool("offline"), Backend: c.String("build-backend")})
 			if report == nil {
 				return err
 			}
@@ -27,7 +33,7 @@ func (p *program) verifyStoreCommand() *cli.Command {
 
 func (p *program) storeReport(r *engine.StoreReport) error {
 	if p.json {
-		return p.document(map[string]any{"checked": r.Checked, "bytes": r.Bytes, "failed": len(r.Problems), "problems": r.Problems, "notes": r.Notes})
+		return p.document(map[string]any{"checked": r.Checked, "bytes": r.Bytes, "failed": engine.Failed(r), "problems": r.Problems, "notes": r.Notes})
 	}
 	for _, n := range r.Notes {
 		if p.verbose {
@@ -35,9 +41,10 @@ func (p *program) storeReport(r *engine.StoreReport) error {
 		}
 	}
 	for _, f := range r.Problems {
-		p.say("%s\n  %s", problemLine(f), f.Remedy)
+		p.say("%s\n  %s", problemLine(f), cmp.Or(f.Mended, f.Remedy))
 	}
-	p.say("%d things, %s: %d problems, %d notes", r.Checked, size(r.Bytes), len(r.Problems), len(r.Notes))
+	left := engine.Failed(r)
+	p.say("%d things, %s: %d problems, %d mended, %d notes", r.Checked, size(r.Bytes), left, len(r.Problems)-left, len(r.Notes))
 	return nil
 }
 

@@ -2,6 +2,7 @@ package main
 
 import (
 	"archive/tar"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -83,4 +84,37 @@ func regular(tw *tar.Writer, name string, mode, size int64, r io.Reader) error {
 	}
 	_, err := io.Copy(tw, r)
 	return err
+}
+
+// writeMinute makes a root file system with next to nothing in it.
+func writeMinute(file, text string) error {
+	busybox, err := exec.LookPath("busybox")
+	if err != nil {
+		return fmt.Errorf("the tests need busybox-static: %w", err)
+	}
+	f, err := os.Create(file)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	tw := tar.NewWriter(f)
+	for _, d := range []string{"bin", "dev", "etc", "proc", "root", "run", "sys", "tmp"} {
+		if err := tw.WriteHeader(&tar.Header{Typeflag: tar.TypeDir, Name: d + "/", Mode: 0o755, ModTime: tinyEpoch}); err != nil {
+			return err
+		}
+	}
+	for name, text := range map[string]string{"etc/passwd": "root:x:0:0:root:/root:/bin/sh\n", "etc/group": "root:x:0:\n", "etc/text": text + "\n"} {
+		if err := regular(tw, name, 0o644, int64(len(text)), strings.NewReader(text)); err != nil {
+			return err
+		}
+	}
+	if err := addFile(tw, "bin/busybox", busybox); err != nil {
+		return err
+	}
+	for _, name := range []string{"sh", "true"} {
+		if err := tw.WriteHeader(&tar.Header{Typeflag: tar.TypeSymlink, Name: "bin/" + name, Linkname: "busybox", Mode: 0o777, ModTime: tinyEpoch}); err != nil {
+			return err
+		}
+	}
+	return errors.Join(tw.Close(), f.Close())
 }

@@ -103,7 +103,7 @@ func (w *worker) do(ctx context.Context, req *wire.Request) (any, error) {
 	case req.GC != nil:
 		return w.gc(ctx, req.GC)
 	case req.Check != nil:
-		return w.check(ctx, req.Check)
+		return w.verifyStore(ctx, req.Check)
 	case req.Migrate != nil:
 		return w.migrate(ctx)
 	case req.Diff != nil:

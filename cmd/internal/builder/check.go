@@ -26,19 +26,42 @@ type checker struct {
 	files map[string]string                 // what a lock names, by sha256: who needs it
 }
 
-// check does Check.
-func (w *worker) check(ctx context.Context, req *wire.Check) (*wire.CheckResult, error) {
+type problem = wire.Problem
+
+// check reads all. withGarbage also finds out what gc would remove, for which it opens containers/storage.
+func (w *worker) check(ctx context.Context, withGarbage bool) (*checker, error) {
 	c := &checker{worker: w, locks: map[manifest.EnvID]*manifest.Lock{}, files: map[string]string{}}
-	c.Problems, c.Notes = []wire.Problem{}, []wire.Problem{}
+	c.Problems, c.Notes = []problem{}, []problem{}
 	w.tell.Step("look at what there is")
 	w.tell.Start("read the store", 0, c.bytes())
-	for _, part := range []func(context.Context) error{c.layersAndImages, c.environments, c.names, c.ahead, c.quick, c.builds, c.vault, c.garbage, c.strangers} {
+	parts := []func(context.Context) error{c.version, c.layersAndImages, c.environments, c.names, c.ahead, c.quick, c.builds, c.vault, c.strangers}
+	if withGarbage {
+		parts = append(parts, c.garbage)
+	}
+	for _, part := range parts {
 		if err := part(ctx); err != nil {
-			return nil, failure.New(failure.Store, err, "")
+			return nil, failure.New(failure.Store, err, hintOf(err))
 		}
 	}
 	w.tell.Done()
-	return &c.CheckResult, nil
+	return c, nil
+}
+
+// result is what to tell.
+func (c *checker) result() *wire.CheckResult {
+	if c == nil {
+		return nil
+	}
+	return &c.CheckResult
+}
+
+// version checks what the store says it is.
+func (c *checker) version(context.Context) error {
+	c.Checked++
+	if _, err := storage.VersionOf(c.store.Root()); err != nil {
+		c.damage("version", "", c.store.Path("version"), says(err))
+	}
+	return nil
 }
 
 // read is told of bytes that have been read.

@@ -1,6 +1,7 @@
 package builder
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -58,10 +59,25 @@ func (c *checker) environment(ctx context.Context, id manifest.EnvID) error {
 	}
 	c.built(r)
 	c.places(r)
+	c.copies(r)
 	if err := c.host(ctx, r); err != nil {
 		return err
 	}
 	return c.snapshots(ctx, r)
+}
+
+// copies mentions those that are of no use. An earlier one of a record may be, after a crash.
+func (c *checker) copies(r *storage.Record) {
+	for _, name := range []string{"record.json", lockName} {
+		is, err := readBounded(c.store.EnvDir(r.EnvID, name), manifest.MaxLockSize)
+		if err != nil {
+			continue
+		}
+		file := c.store.CopyPath(r.EnvID, name)
+		if have, err := readBounded(file, manifest.MaxLockSize); err != nil || !bytes.Equal(have, is) {
+			c.note("copy", r.EnvID.Short(), file, "it is another than "+name, repairs+" makes it again")
+		}
+	}
 }
 
 // host reads what the host adds.
@@ -117,6 +133,9 @@ func (c *checker) built(r *storage.Record) {
 	for _, d := range []digest.Digest{r.PackageLayer, r.BaseLayer} {
 		if d == "" {
 			continue
+		}
+		if record := c.store.Path("layers", d.Encoded()+".json"); !exists(record) {
+			c.damage("layer", string(d), record, "its record is missing, and environment "+r.EnvID.Short()+" needs it")
 		}
 		if !c.good[d] {
 			c.damage("environment", r.EnvID.Short(), file, fmt.Sprintf("its layer %s is not whole", d))

@@ -32,6 +32,9 @@ func (w *worker) gc(ctx context.Context, req *wire.GC) (*wire.GCResult, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := w.protected(ctx); err != nil {
+		return nil, err
+	}
 	all, err := w.garbage(ctx, roots)
 	if err != nil {
 		return nil, failure.New(failure.Store, err, "")
@@ -72,16 +75,24 @@ func (w *worker) roots() (*roots, error) {
 	if r.layers, err = w.used(); err != nil {
 		return nil, err
 	}
-	for _, place := range []struct{ pattern, hint string }{
-		{w.store.EnvDir("*", "karapace.lock"), "karapace rebuild mends an environment"},
-		{w.store.Path("fetched", "*.lock"), "remove it; karapace fetch brings it again"},
+	for _, place := range []struct {
+		pattern, hint string
+		layers        bool // it has those that the lock names
+	}{
+		{w.store.EnvDir("*", "record.json"), repairs + ", or karapace rebuild, mends an environment", false},
+		{w.store.Path("fetched", "*.lock"), "remove it; karapace fetch brings it again", false},
+		{w.store.Path("quarantine", "*", "envs", "*", lockName), "remove its directory when nothing in it is needed", true},
+		{w.store.Path("quarantine", "*", "fetched", "*.lock"), "remove it; karapace fetch brings it again", false},
 	} {
 		files, err := filepath.Glob(place.pattern)
 		if err != nil {
 			return nil, failure.New(failure.Store, err, "")
 		}
 		for _, file := range files {
-			if err := r.read(file); err != nil {
+			if filepath.Base(file) == "record.json" {
+				file = filepath.Join(filepath.Dir(file), lockName)
+			}
+			if err := r.read(file, place.layers); err != nil {
 				return nil, failure.New(failure.Store, fmt.Errorf("nothing is removed while a lock in the store cannot be read: %w", err), place.hint)
 			}
 		}
@@ -89,11 +100,36 @@ func (w *worker) roots() (*roots, error) {
 	return r, nil
 }
 
-// read keeps what a lock names; one that has just gone names nothing.
-func (r *roots) read(file string) error {
-	text, err := os.ReadFile(file)
-	if errors.Is(err, fs.ErrNotExist) {
+// protected makes sure that layers and images which must stay are known as such to all who remove.
+func (w *worker) protected(ctx context.Context) error {
+	store, err := w.layers()
+	if err != nil {
+		return err
+	}
+	records, _ := w.store.Records()
+	var needed, images []digest.Digest
+	for _, r := range records {
+		needed, images = append(needed, r.BaseLayer), append(images, r.ImageDigest)
+		if r.PackageLayer != "" {
+			needed = append(needed, r.PackageLayer)
+		}
+	}
+	err = store.Protects(ctx, needed, images)
+	var lost *layers.LostError
+	if errors.As(err, &lost) {
+		return failure.New(failure.Store, fmt.Errorf("nothing is removed while what environments need is damaged: %w", lost), repairs)
+	}
+	return failure.New(failure.Store, err, "")
+}
+
+// read keeps what a lock names. An environment that has just gone names nothing.
+func (r *roots) read(file string, layers bool) error {
+	text, err := readBounded(file, manifest.MaxLockSize)
+	if missing(err) && (filepath.Base(file) != lockName || !exists(filepath.Dir(file))) {
 		return nil
+	}
+	if missing(err) {
+		return fmt.Errorf("%s is missing", file)
 	}
 	if err != nil {
 		return err
@@ -103,6 +139,9 @@ func (r *roots) read(file string) error {
 		return fmt.Errorf("%s is damaged", file)
 	}
 	r.keep(l)
+	if layers {
+		r.layers[l.Output.BaseLayer], r.layers[l.Output.PackageLayer], r.layers[l.Output.ImageDigest] = true, true, true
+	}
 	return nil
 }
 

@@ -34,7 +34,7 @@ func (b *build) adopt(ctx context.Context, dir string, parent digest.Digest, ear
 		return layer{}, err
 	}
 	take := store.Adopt
-	if b.req.Fresh { // a rebuild mends
+	if b.req.Fresh || b.req.Mend { // a rebuild mends
 		take = store.Mend
 	}
 	l, err := take(ctx, dir, parent, id, size)

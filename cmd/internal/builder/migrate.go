@@ -34,7 +34,9 @@ func hintOf(err error) string {
 
 // sealRecords leads from version 1 to 2. What the host adds is believed as it is.
 func (w *worker) sealRecords(ctx context.Context, s *storage.Store) error {
-	lost := func(path string) { w.tell.Note(path + " is damaged and stays as it is: karapace verify-store --repair") }
+	lost := func(path string) {
+		w.tell.Note(path + " is damaged and stays as it is: karapace verify-store --repair")
+	}
 	store, err := w.layers()
 	if err != nil {
 		return err

@@ -73,7 +73,7 @@ func (b *build) prepare(ctx context.Context, dir string, r *storage.Record) (err
 	fail := func(err error) error {
 		return failure.New(failure.Store, fmt.Errorf("prepare environment: %w", err), "")
 	}
-	for _, d := range []string{dir, filepath.Join(dir, "upper"), filepath.Join(dir, "work"), filepath.Join(dir, "host"), filepath.Join(dir, "state")} {
+	for _, d := range []string{dir, filepath.Join(dir, "upper"), filepath.Join(dir, "work"), filepath.Join(dir, "host"), filepath.Join(dir, "state"), filepath.Join(dir, "copy")} {
 		if err := os.Mkdir(d, 0o755); err != nil {
 			return fail(err)
 		}
@@ -81,7 +81,7 @@ func (b *build) prepare(ctx context.Context, dir string, r *storage.Record) (err
 	if err := bundle.Create(filepath.Join(dir, "bundle")); err != nil {
 		return fail(err)
 	}
-	for _, d := range []string{dir, filepath.Join(dir, "state"), filepath.Join(dir, "bundle")} {
+	for _, d := range []string{dir, filepath.Join(dir, "state"), filepath.Join(dir, "copy"), filepath.Join(dir, "bundle")} {
 		if err := os.Chown(d, b.user.UID, b.user.GID); err != nil {
 			return fail(err)
 		}
@@ -97,6 +97,7 @@ func (b *build) prepare(ctx context.Context, dir string, r *storage.Record) (err
 		if err := storage.WriteFile(filepath.Join(dir, name), data, 0o644); err != nil {
 			return fail(err)
 		}
+		storage.WriteCopy(dir, name, data)
 	}
 	return failure.New(failure.Store, syncFS(dir), "")
 }

@@ -153,6 +153,7 @@ func (b *build) renewInPlace(dir string, r, have *storage.Record, n *renewal) er
 	if err := storage.WriteFile(lock, b.lock.Encode(), 0o644); err != nil {
 		return err
 	}
+	storage.WriteCopy(b.store.EnvDir(r.EnvID), "karapace.lock", b.lock.Encode())
 	var err error
 	if r.Host, err = b.newHost(filepath.Join(dir, "host"), r.EnvID); err != nil {
 		return err

@@ -57,6 +57,7 @@ type Build struct {
 	FetchOnly    bool           `json:"fetch_only,omitempty"` // bring all files that the lock names, and keep them
 	Pin          bool           `json:"pin,omitempty"`        // only find out what base.image means now
 	Offline      bool           `json:"offline,omitempty"`
+	Mend         bool           `json:"mend,omitempty"`     // layers that are there may be damaged
 	Fresh        bool           `json:"fresh,omitempty"`    // make the layers anew, whatever the store has
 	Replaces     manifest.EnvID `json:"replaces,omitempty"` // gives up its name to the new one
 	Force        bool           `json:"force,omitempty"`    // even if what it replaces holds work of the user's
@@ -112,7 +113,8 @@ type Migrate struct{}
 
 // Check compares everything in the store with what it should be.
 type Check struct {
-	Repair bool `json:"repair,omitempty"`
+	Repair bool  `json:"repair,omitempty"` // mend what can be mended, put the rest aside, and check again
+	Build  Build `json:"build"`            // how layers are built again; its documents are those of environments
 }
 
 // CheckResult is the answer to Check.
@@ -125,11 +127,12 @@ type CheckResult struct {
 
 // Problem is one thing in the store that is not as it should be.
 type Problem struct {
-	Kind   string `json:"kind"` // layer, image, index, environment, snapshot, name, lock, manifest, build, file or document; of notes also those of Garbage
+	Kind   string `json:"kind"` // version, layer, image, index, environment, snapshot, name, lock, manifest, build, file or document; of notes also those of Garbage
 	ID     string `json:"id"`
 	Path   string `json:"path"` // below the store; may be empty in notes
 	What   string `json:"what"`
 	Remedy string `json:"remedy"`
+	Mended string `json:"mended,omitempty"` // what repair did; empty: it is as it was
 }
 
 // Commit makes the drift of an environment a snapshot.
