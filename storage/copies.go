@@ -18,17 +18,14 @@ func (s *Store) CopyPath(id manifest.EnvID, name string) string { return s.EnvDi
 
 // WriteCopy writes the copy of a file in the environment directory dir. That it cannot be written is no failure.
 func WriteCopy(dir, name string, data []byte) {
-	f, err := os.CreateTemp(filepath.Join(dir, copies), tempPrefix+name+"-*")
+	path := filepath.Join(dir, copies, name)
+	os.Remove(path) // it may belong to another id of the user's
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
 	if err != nil {
 		return
 	}
-	_, err = f.Write(data)
-	if err == nil {
-		err = f.Chmod(0o644)
-	}
-	if f.Close() != nil || err != nil || os.Rename(f.Name(), filepath.Join(dir, copies, name)) != nil {
-		os.Remove(f.Name())
-	}
+	f.Write(data)
+	f.Close()
 }
 
 // RecordCopy reads the copy of an environment's record.

@@ -11,9 +11,6 @@ import (
 
 const tempPrefix = ".tmp-"
 
-// Unfinished is a pattern of the names of files that were never finished.
-const Unfinished = tempPrefix + "*"
-
 // WriteFile makes path hold data so that after a crash at any moment it holds the old or the new content whole, and
 // after a return without error the new one survives a power cut: temporary file, fsync, rename, fsync of the directory.
 func WriteFile(path string, data []byte, perm fs.FileMode) (err error) {

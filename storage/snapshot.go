@@ -197,12 +197,11 @@ func (s *Store) within(id manifest.EnvID, pick func(string) bool) ([]string, err
 	return names, nil
 }
 
-// Unnamed are the writable and host layers in an environment's directory that its record does not name, and files that
-// were never finished: left behind by restore --discard, rebuild and commands that ended early. The caller is alone in
-// the environment.
+// Unnamed are the writable and host layers in an environment's directory that its record does not name: left behind by
+// restore --discard, rebuild and commands that ended early. The caller is alone in the environment.
 func (s *Store) Unnamed(r *Record) ([]string, error) {
 	all, err := s.within(r.EnvID, func(name string) bool {
-		return name == firstUpper || name == firstHost || strings.HasPrefix(name, UpperPrefix) || strings.HasPrefix(name, HostPrefix) || strings.HasPrefix(name, tempPrefix)
+		return name == firstUpper || name == firstHost || strings.HasPrefix(name, UpperPrefix) || strings.HasPrefix(name, HostPrefix)
 	})
 	return slices.DeleteFunc(all, func(name string) bool {
 		return name == r.UpperName() || name == r.HostName() || slices.ContainsFunc(r.Snapshots, func(snap Snapshot) bool { return snap.Dir == name })

@@ -33,12 +33,15 @@ func (p *program) fetchCommand() *cli.Command {
 func (p *program) gcCommand() *cli.Command {
 	return &cli.Command{
 		Name: "gc", Usage: "remove layers, images and files that no environment needs",
-		Flags: []cli.Flag{&cli.BoolFlag{Name: "dry-run", Aliases: []string{"n"}, Usage: "only tell"}},
+		Flags: []cli.Flag{
+			&cli.BoolFlag{Name: "dry-run", Aliases: []string{"n"}, Usage: "only tell"},
+			&cli.BoolFlag{Name: "quarantine", Usage: "also remove what verify-store --repair has put aside"},
+		},
 		Action: p.working(func(c *cli.Context) error {
 			if c.NArg() > 0 {
 				return usage(fmt.Errorf("karapace gc takes no argument; karapace destroy %s removes an environment", c.Args().First()))
 			}
-			removed, err := p.engine.GC(p.ctx, c.Bool("dry-run"))
+			removed, err := p.engine.GC(p.ctx, c.Bool("dry-run"), c.Bool("quarantine"))
 			if err != nil {
 				return err
 			}

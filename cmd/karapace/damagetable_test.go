@@ -126,6 +126,7 @@ func newDamageBench(t *testing.T) *damageBench {
 		b.mapping, err = userns.Lookup()
 		must(t, err)
 	}
+	t.Cleanup(func() { b.t = t; b.sh(`rm -rf "$1/pristine"`, b.dir) })
 	must(t, os.Chmod(b.dir, 0o755))
 	must(t, os.Mkdir(filepath.Join(b.dir, "home"), 0o755))
 	must(t, os.Mkdir(filepath.Join(b.dir, "www"), 0o755))
@@ -307,7 +308,12 @@ func (b *damageBench) damaged(file, how string) {
 	}
 	b.try("list")
 	b.try("inspect", "t")
-	b.try("gc")
+	if _, code := b.try("gc"); code != 0 && harmless(file, how) {
+		b.t.Errorf("gc: exit %d", code)
+	}
+	if how == "removed" && strings.HasPrefix(file, "fetched/") {
+		return // nobody wants what it kept any more
+	}
 	b.nothingLost("after gc", file)
 	repaired, _ := b.verify("--repair")
 	if repaired.Failed > 0 {

@@ -181,6 +181,10 @@ func (c *checker) images() error {
 		return err
 	}
 	for _, e := range entries {
+		if isID(e.Name()) && !exists(path) {
+			c.damage(KindIndex, "images.json", path, "it is missing")
+			return nil
+		}
 		if isID(e.Name()) && !known[e.Name()] {
 			c.idle(KindImage, e.Name(), filepath.Join(c.imageDir(), e.Name()), "images.json does not list it")
 		}

@@ -1,6 +1,7 @@
 package layers
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -104,7 +105,14 @@ func openContainers(graphRoot string, rootless bool) (cstorage.Store, error) {
 	})
 }
 
-// freshRun empties the run root at the first use after a boot: containers/storage expects it in memory, and keeps there
+// readableMounts tells whether containers/storage can read its list of mounts, of which there are none here.
+func readableMounts(run string) bool {
+	b, err := readSmall(filepath.Join(run, driverName+"-layers", "mountpoints.json"), indexLimit)
+	var mounts []json.RawMessage
+	return errors.Is(err, fs.ErrNotExist) || err == nil && (len(b) == 0 || json.Unmarshal(b, &mounts) == nil)
+}
+
+// freshRun empties the run root at the first use after a boot, or when it is damaged: containers/storage expects it in memory, and keeps there
 // what the kernel could do when it last asked.
 func freshRun(graphRoot, run string) error {
 	boot, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
@@ -117,7 +125,7 @@ func freshRun(graphRoot, run string) error {
 	}
 	defer lock.Close()
 	marker := filepath.Join(run, "boot-id")
-	if b, err := readSmall(marker, 256); err == nil && string(b) == string(boot) {
+	if b, err := readSmall(marker, 256); err == nil && string(b) == string(boot) && readableMounts(run) {
 		return nil
 	}
 	if err := fstree.RemoveAll(run); err != nil {

@@ -14,6 +14,7 @@ import (
 	"github.com/karapace/karapace/manifest"
 	"github.com/karapace/karapace/storage"
 	"github.com/karapace/karapace/storage/fstree"
+	"github.com/karapace/karapace/storage/layers"
 )
 
 // checker reads everything in the store and compares it with what it should be, in both directions: what a record names
@@ -124,8 +125,13 @@ func (c *checker) layersAndImages(ctx context.Context) error {
 	}
 	c.Checked += found.Things
 	c.good = found.Good
+	needed := map[string]bool{}
+	records, _ := c.store.Records()
+	for _, r := range records {
+		needed[string(r.ImageDigest)] = true
+	}
 	for _, f := range found.Findings {
-		if f.Idle {
+		if f.Idle || f.Kind == layers.KindImage && !needed[f.ID] { // a build that ended early leaves half an image
 			c.note(f.Kind, f.ID, f.Path, f.What, collects)
 		} else {
 			c.damage(f.Kind, f.ID, f.Path, f.What)
@@ -149,7 +155,7 @@ func (r reader) Write(b []byte) (int, error) {
 
 // garbage mentions what gc would remove.
 func (c *checker) garbage(ctx context.Context) error {
-	roots, err := c.roots()
+	roots, err := c.roots(true)
 	if err != nil { // something is damaged, and has been named
 		return ctx.Err()
 	}
@@ -178,7 +184,11 @@ func (c *checker) strangers(context.Context) error {
 			c.note("file", e.Name(), c.store.Path(e.Name()), "it is no part of a store", "")
 		}
 	}
-	return nil
+	aside, err := c.quarantined()
+	for _, g := range aside {
+		c.note(g.Kind, g.ID, c.store.Path("quarantine", g.ID), g.Reason, dropsQuarantine)
+	}
+	return err
 }
 
 // missing tells whether an error says that a file is not there.

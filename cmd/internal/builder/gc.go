@@ -28,7 +28,7 @@ type garbage struct {
 
 // gc removes what no environment, and no lock that was fetched ahead, needs. Everything is found before anything goes.
 func (w *worker) gc(ctx context.Context, req *wire.GC) (*wire.GCResult, error) {
-	roots, err := w.roots()
+	roots, err := w.roots(!req.Quarantine)
 	if err != nil {
 		return nil, err
 	}
@@ -38,6 +38,13 @@ func (w *worker) gc(ctx context.Context, req *wire.GC) (*wire.GCResult, error) {
 	all, err := w.garbage(ctx, roots)
 	if err != nil {
 		return nil, failure.New(failure.Store, err, "")
+	}
+	if req.Quarantine {
+		aside, err := w.quarantined()
+		if err != nil {
+			return nil, failure.New(failure.Store, err, "")
+		}
+		all = append(all, aside...)
 	}
 	res := &wire.GCResult{Removed: []wire.Garbage{}}
 	for _, g := range all {
@@ -68,8 +75,24 @@ type roots struct {
 	files  map[string]bool // by sha256
 }
 
-// roots reads every record and lock. One that cannot be read may need anything.
-func (w *worker) roots() (*roots, error) {
+// quarantined is what repairs have put aside.
+func (w *worker) quarantined() ([]garbage, error) {
+	entries, err := os.ReadDir(w.store.Path("quarantine"))
+	if err != nil && !missing(err) {
+		return nil, err
+	}
+	var all []garbage
+	for _, e := range entries {
+		path := w.store.Path("quarantine", e.Name())
+		all = append(all, garbage{
+			wire.Garbage{Kind: "quarantine", ID: e.Name(), Size: storage.Size(path), Reason: "verify-store --repair has put it aside"}, func() error { return fstree.RemoveAll(path) },
+		})
+	}
+	return all, nil
+}
+
+// roots reads every record and lock. One that cannot be read may need anything. What is in the quarantine is kept if that is.
+func (w *worker) roots(quarantine bool) (*roots, error) {
 	r := &roots{files: map[string]bool{}}
 	var err error
 	if r.layers, err = w.used(); err != nil {
@@ -81,12 +104,15 @@ func (w *worker) roots() (*roots, error) {
 	}{
 		{w.store.EnvDir("*", "record.json"), repairs + ", or karapace rebuild, mends an environment", false},
 		{w.store.Path("fetched", "*.lock"), "remove it; karapace fetch brings it again", false},
-		{w.store.Path("quarantine", "*", "envs", "*", lockName), "remove its directory when nothing in it is needed", true},
-		{w.store.Path("quarantine", "*", "fetched", "*.lock"), "remove it; karapace fetch brings it again", false},
+		{w.store.Path("quarantine", "*", "envs", "*", lockName), dropsQuarantine, true},
+		{w.store.Path("quarantine", "*", "fetched", "*.lock"), dropsQuarantine, false},
 	} {
 		files, err := filepath.Glob(place.pattern)
 		if err != nil {
 			return nil, failure.New(failure.Store, err, "")
+		}
+		if place.hint == dropsQuarantine && !quarantine {
+			continue
 		}
 		for _, file := range files {
 			if filepath.Base(file) == "record.json" {
@@ -99,6 +125,8 @@ func (w *worker) roots() (*roots, error) {
 	}
 	return r, nil
 }
+
+const dropsQuarantine = "karapace gc --quarantine removes it, when nothing in it is needed"
 
 // protected makes sure that layers and images which must stay are known as such to all who remove.
 func (w *worker) protected(ctx context.Context) error {
@@ -157,7 +185,7 @@ func (r *roots) keep(l *manifest.Lock) {
 // garbage lists what can go, in an order in which it can.
 func (w *worker) garbage(ctx context.Context, r *roots) ([]garbage, error) {
 	var all []garbage
-	for _, find := range []func(context.Context, *roots) ([]garbage, error){w.oldScratch, w.oldUnfinished, w.oldDrift, w.oldLayers, w.oldFiles, w.oldFetched} {
+	for _, find := range []func(context.Context, *roots) ([]garbage, error){w.oldScratch, w.oldDrift, w.oldLayers, w.oldFiles, w.oldFetched} {
 		found, err := find(ctx, r)
 		if err != nil {
 			return nil, err
@@ -183,7 +211,7 @@ func (w *worker) oldScratch(context.Context, *roots) ([]garbage, error) {
 }
 
 // oldDrift are writable and host layers that no record names. An environment that somebody is changing is left for another time.
-func (w *worker) oldDrift(ctx context.Context, _ *roots) ([]garbage, error) {
+func (w *worker) oldDrift(context.Context, *roots) ([]garbage, error) {
 	records, _ := w.store.Records()
 	var all []garbage
 	for _, r := range records {
@@ -194,25 +222,7 @@ func (w *worker) oldDrift(ctx context.Context, _ *roots) ([]garbage, error) {
 		for _, dir := range left {
 			all = append(all, garbage{
 				wire.Garbage{Kind: "drift", ID: r.EnvID.Short() + "/" + filepath.Base(dir), Size: storage.Size(dir), Reason: unnamedReason(dir)},
-				func() error { return w.store.ChangeNames(ctx, func() error { return fstree.RemoveAll(dir) }) },
-			})
-		}
-	}
-	return all, nil
-}
-
-// oldUnfinished are files that were never given their names. Whoever writes such holds a lock that gc takes.
-func (w *worker) oldUnfinished(ctx context.Context, _ *roots) ([]garbage, error) {
-	var all []garbage
-	for _, dir := range []string{"names", "layers", "built", "fetched"} {
-		files, err := filepath.Glob(w.store.Path(dir, storage.Unfinished))
-		if err != nil {
-			return nil, err
-		}
-		for _, file := range files {
-			all = append(all, garbage{
-				wire.Garbage{Kind: "scratch", ID: dir + "/" + filepath.Base(file), Size: storage.Size(file), Reason: "a command that ended early has left it"},
-				func() error { return w.store.ChangeNames(ctx, func() error { return os.RemoveAll(file) }) },
+				func() error { return fstree.RemoveAll(dir) },
 			})
 		}
 	}

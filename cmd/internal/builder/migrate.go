@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"io/fs"
+	"os"
+	"path/filepath"
 
 	"github.com/opencontainers/go-digest"
 
@@ -21,6 +23,9 @@ func (w *worker) steps() []storage.Step {
 func (w *worker) migrate(ctx context.Context) (*storage.Migrated, error) {
 	w.tell.Step("migrate the store")
 	m, err := w.store.Migrate(ctx, storage.Version, w.steps())
+	if err == nil {
+		err = w.giveToUser(w.store.Path("backup"))
+	}
 	return m, failure.New(failure.Store, err, hintOf(err))
 }
 
@@ -55,4 +60,14 @@ func (w *worker) sealRecords(ctx context.Context, s *storage.Store) error {
 		}
 		return d, err
 	}, lost)
+}
+
+// giveToUser makes a tree of plain files the user's, who may read and remove it.
+func (w *worker) giveToUser(dir string) error {
+	return filepath.WalkDir(dir, func(path string, _ fs.DirEntry, err error) error {
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil
+		}
+		return errors.Join(err, os.Lchown(path, w.user.UID, w.user.GID))
+	})
 }

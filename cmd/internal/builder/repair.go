@@ -122,6 +122,11 @@ func (r *repairer) aside(path string) error {
 	if err := os.MkdirAll(filepath.Dir(to), 0o700); err != nil {
 		return err
 	}
+	for dir := filepath.Dir(to); dir != r.store.Root(); dir = filepath.Dir(dir) { // who may look at what is there
+		if err := os.Chown(dir, r.user.UID, r.user.GID); err != nil {
+			return err
+		}
+	}
 	if err := os.Rename(path, to); err != nil && !missing(err) {
 		return fmt.Errorf("put %s aside: %w", path, err)
 	}

@@ -11,8 +11,9 @@ import (
 // Garbage is one thing in the store that nothing needs.
 type Garbage = wire.Garbage
 
-// GC removes what no environment needs, and tells what that was; with dryRun it only tells.
-func (e *Engine) GC(ctx context.Context, dryRun bool) ([]Garbage, error) {
+// GC removes what no environment needs, and tells what that was; with dryRun it only tells. With quarantine, what a repair
+// has put aside goes too.
+func (e *Engine) GC(ctx context.Context, dryRun, quarantine bool) ([]Garbage, error) {
 	s, err := e.store()
 	if errors.Is(err, storage.ErrNoStore) {
 		return []Garbage{}, nil
@@ -21,6 +22,6 @@ func (e *Engine) GC(ctx context.Context, dryRun bool) ([]Garbage, error) {
 		return nil, err
 	}
 	var res wire.GCResult
-	err = e.call(ctx, s, wire.Request{GC: &wire.GC{DryRun: dryRun}}, &res)
+	err = e.call(ctx, s, wire.Request{GC: &wire.GC{DryRun: dryRun, Quarantine: quarantine}}, &res)
 	return res.Removed, err
 }

@@ -105,7 +105,8 @@ type Images struct {
 
 // GC removes what no environment needs.
 type GC struct {
-	DryRun bool `json:"dry_run,omitempty"` // only tell
+	DryRun     bool `json:"dry_run,omitempty"`    // only tell
+	Quarantine bool `json:"quarantine,omitempty"` // also what a repair has put aside
 }
 
 // Migrate brings the store to the version that the program knows; the answer is storage.Migrated.
@@ -162,7 +163,7 @@ type GCResult struct {
 
 // Garbage is one thing that nothing needs.
 type Garbage struct {
-	Kind   string `json:"kind"` // "scratch", "image", "layer", "file", "download", "damaged", "lock" or "drift"
+	Kind   string `json:"kind"` // "scratch", "image", "layer", "file", "download", "damaged", "lock", "drift" or "quarantine"
 	ID     string `json:"id"`
 	Size   int64  `json:"size"` // bytes on disk
 	Reason string `json:"reason"`
