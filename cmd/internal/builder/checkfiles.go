@@ -6,6 +6,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
+	"fmt"
 	"io"
 	"os"
 	"path/filepath"
@@ -161,12 +162,24 @@ func (c *checker) absent(dir string) {
 		sums = append(sums, sum)
 	}
 	slices.Sort(sums)
+	const remedy = "nothing need be done: a build that needs it fetches it"
+	lacking := 0
 	for _, sum := range sums {
-		if file := filepath.Join(dir, sum); !exists(file) {
-			c.note("file", sum, file, c.files[sum]+" names it, and it is missing", "nothing need be done: a build that needs it fetches it")
+		file := filepath.Join(dir, sum)
+		if exists(file) {
+			continue
+		}
+		if lacking++; lacking <= absentNamed {
+			c.note("file", sum, file, c.files[sum]+" names it, and it is missing", remedy)
 		}
 	}
+	if lacking > absentNamed {
+		c.note("file", "", dir, fmt.Sprintf("%d more files that locks name are missing", lacking-absentNamed), remedy)
+	}
 }
+
+// absentNamed is how many files that are missing are named: of an environment that was brought from elsewhere all are.
+const absentNamed = 100
 
 // documents checks what is kept of servers' answers.
 func (c *checker) documents(ctx context.Context) error {

@@ -41,7 +41,7 @@ func (n *renewal) end() {
 func (b *build) renew(ctx context.Context, r *storage.Record) (*renewal, error) {
 	n := &renewal{}
 	if !b.req.Fresh {
-		return n, nil
+		return n, b.refuseDamaged(r.EnvID)
 	}
 	ids := []manifest.EnvID{r.EnvID, b.req.Replaces}
 	slices.Sort(ids) // as everybody who locks two
@@ -96,10 +96,24 @@ func (b *build) meet(ctx context.Context, n *renewal, id manifest.EnvID) (*stora
 	return r, b.refuseUsed(r)
 }
 
+// refuseDamaged keeps a build from taking the place of an environment whose record is damaged and which holds what cannot be
+// built again.
+func (b *build) refuseDamaged(id manifest.EnvID) error {
+	_, err := b.store.Record(id)
+	if err == nil {
+		return nil
+	}
+	return b.lose(id, err)
+}
+
 // lose lets an environment go whose record is damaged, unless it holds what cannot be built again.
 func (b *build) lose(id manifest.EnvID, damage error) error {
-	if b.req.Force {
+	var gone *storage.NotFoundError
+	if b.req.Force || errors.As(damage, &gone) && !exists(b.store.EnvDir(id)) {
 		return nil
+	}
+	if errors.As(damage, &gone) {
+		damage = fmt.Errorf("the record of environment %s is missing", id.Short())
 	}
 	uppers, err := b.store.Uppers(id)
 	if err != nil {
@@ -109,7 +123,7 @@ func (b *build) lose(id manifest.EnvID, damage error) error {
 		dir := b.store.EnvDir(id, name)
 		if empty, err := storage.IsEmptyDir(dir); err != nil || !empty {
 			return failure.New(failure.Store, fmt.Errorf("%s; %s holds changes that would be lost", damage.Error(), dir),
-				"copy what you need of it, then karapace rebuild --force")
+				repairs+" brings its record back; or copy what you need of it, then karapace rebuild --force")
 		}
 	}
 	return nil

@@ -6,7 +6,9 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
+	"strings"
 
 	"github.com/opencontainers/go-digest"
 
@@ -210,6 +212,11 @@ func (r *repairer) rebuild(ctx context.Context) error {
 
 // rebuildLayers builds the layers of an environment from its lock.
 func (r *repairer) rebuildLayers(ctx context.Context, e *storage.Record) error {
+	unlock, err := r.aloneWith(ctx, e)
+	defer unlock()
+	if err != nil {
+		return err
+	}
 	b, err := r.fromLock(e)
 	if err != nil {
 		return err
@@ -223,6 +230,32 @@ func (r *repairer) rebuildLayers(ctx context.Context, e *storage.Record) error {
 		return errors.New("building it again gave other bytes")
 	}
 	return nil
+}
+
+// aloneWith keeps sessions out of all environments that have a layer of e, for its files are about to be replaced.
+func (r *repairer) aloneWith(ctx context.Context, e *storage.Record) (unlock func(), err error) {
+	var locks []*storage.Lock
+	unlock = func() {
+		for _, l := range locks {
+			l.Unlock()
+		}
+	}
+	records, _ := r.store.Records()
+	slices.SortFunc(records, func(a, b *storage.Record) int { return strings.Compare(string(a.EnvID), string(b.EnvID)) }) // as everybody who locks two
+	for _, other := range records {
+		if other.BaseLayer != e.BaseLayer {
+			continue
+		}
+		_, lock, err := r.aloneIn(ctx, other.EnvID)
+		if err != nil {
+			return unlock, err
+		}
+		locks = append(locks, lock)
+		if err := r.refuseUsed(other); err != nil {
+			return unlock, err
+		}
+	}
+	return unlock, nil
 }
 
 // fromLock prepares to build what the lock of an environment says.
@@ -239,7 +272,7 @@ func (r *repairer) fromLock(e *storage.Record) (*build, error) {
 
 // cannotRebuild says what would help.
 func (r *repairer) cannotRebuild(e *storage.Record, err error) {
-	could := fmt.Sprintf("it cannot be built again here: %v; with what is missing, or a network, karapace verify-store --repair again", err)
+	could := fmt.Sprintf("it cannot be made again now: %v; when that is no longer so, or with a network, karapace verify-store --repair again", err)
 	for _, p := range r.found.Problems {
 		if p.ID == string(e.BaseLayer) || p.ID == string(e.PackageLayer) || p.Kind == "environment" && p.ID == e.EnvID.Short() {
 			r.could[p.Path] = could
