@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -225,26 +226,48 @@ func writeIndex[T any](path string, list []T) error {
 
 // Protects returns an error when a layer or an image could be collected by mistake: nothing in the store says what it is.
 func (s *Store) Protects(ctx context.Context, layers, images []digest.Digest) error {
-	return s.locked(ctx, "look whether layers are known", func(c cstorage.Store) error {
-		for _, d := range layers {
-			r, err := s.readRecord(d)
-			if errors.Is(err, fs.ErrNotExist) {
-				return &LostError{"the record of layer " + string(d) + " is missing"}
-			}
-			if err != nil {
-				return &LostError{err.Error()}
-			}
-			if !c.Exists(r.ID) {
-				return &LostError{"containers/storage does not list layer " + string(d)}
-			}
+	lock, err := storage.WaitLock(ctx, s.records(), nil)
+	if err != nil {
+		return err
+	}
+	defer lock.Unlock()
+	listed, err := readIndex[cstorage.Layer](s.layerIndexPath())
+	if err != nil {
+		return &LostError{fmt.Sprintf("%s: %v", s.layerIndexPath(), bare(err))}
+	}
+	known := map[string]bool{}
+	for _, l := range listed {
+		known[l.ID] = true
+	}
+	for _, d := range layers {
+		r, err := s.readRecord(d)
+		switch {
+		case errors.Is(err, fs.ErrNotExist):
+			return &LostError{"the record of layer " + string(d) + " is missing"}
+		case err != nil:
+			return &LostError{err.Error()}
+		case !known[r.ID]:
+			return &LostError{"containers/storage does not list layer " + string(d)}
 		}
-		for _, d := range images {
-			if found, err := c.ImagesByDigest(d); err != nil || len(found) == 0 {
-				return &LostError{"containers/storage does not list image " + string(d)}
-			}
+	}
+	return s.protectsImages(images)
+}
+
+func (s *Store) protectsImages(images []digest.Digest) error {
+	listed, err := readIndex[cstorage.Image](s.imageIndexPath())
+	if err != nil {
+		return &LostError{fmt.Sprintf("%s: %v", s.imageIndexPath(), bare(err))}
+	}
+	known := map[digest.Digest]bool{}
+	for _, i := range listed {
+		known[i.Digest] = true
+	}
+	for _, d := range images {
+		if !known[d] {
+			return &LostError{"containers/storage does not list image " + string(d)}
 		}
-		return nil
-	})
+	}
+	return nil
 }
 
 // LostError says what is wrong with what protects a layer or an image.

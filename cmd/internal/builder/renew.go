@@ -119,9 +119,9 @@ func (b *build) lose(id manifest.EnvID, damage error) error {
 	if err != nil {
 		return failure.New(failure.Store, err, "")
 	}
-	for _, name := range uppers {
+	for _, name := range append(uppers, "home") {
 		dir := b.store.EnvDir(id, name)
-		if empty, err := storage.IsEmptyDir(dir); err != nil || !empty {
+		if empty, err := storage.IsEmptyDir(dir); !missing(err) && (err != nil || !empty) {
 			return failure.New(failure.Store, fmt.Errorf("%s; %s holds changes that would be lost", damage.Error(), dir),
 				repairs+" brings its record back; or copy what you need of it, then karapace rebuild --force")
 		}
