@@ -3,7 +3,7 @@ VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo 0.0.
 export CGO_ENABLED = 0
 export GOFLAGS ?= -buildvcs=false
 
-.PHONY: build demo test test-repro test-conformance lint bench fuzz clean
+.PHONY: build demo test test-repro test-conformance test-faults lint bench fuzz clean
 
 build: ## static binaries in bin/
 	go build -trimpath -tags urfave_cli_no_docs -ldflags "-s -w -X main.version=$(VERSION)" -o bin/ ./cmd/karapace ./cmd/karapace-store
@@ -28,6 +28,11 @@ test-conformance: ## the public suites of the specifications, on ours and on oth
 	hack/setup conformance
 	$(MAKE) --no-print-directory build
 	hack/conformance/registry/run
+
+test-faults: ## every file of a store damaged in every way
+	hack/setup runtimes tests
+	$(MAKE) --no-print-directory build
+	hack/test faults
 
 lint: ## formatting, vet, staticcheck
 	@out=$$(gofmt -l $$(git ls-files '*.go')); test -z "$$out" || { echo "not gofmt-ed: $$out"; exit 1; }
