@@ -40,6 +40,14 @@ func damageSnapshot(ts *testscript.TestScript, neg bool, args []string) {
 	spoil(ts, args[0], s.EnvDir(r.EnvID, snap.Dir, args[2]))
 }
 
+// damagefile ENV FILE changes a file of the store, likewise. ENV is any that can be entered.
+func damageFile(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 2 {
+		ts.Fatalf("usage: damagefile ENV FILE")
+	}
+	spoil(ts, args[0], filepath.Join(ts.Getenv("KARAPACE_STORE"), args[1]))
+}
+
 // spoil adds a byte to a file of the store.
 func spoil(ts *testscript.TestScript, env, file string) {
 	if os.Getuid() == 0 {
@@ -83,5 +91,6 @@ func oldStore(ts *testscript.TestScript, neg bool, args []string) {
 			ts.Check(os.WriteFile(file, append(text, '\n'), 0o644))
 		}
 	}
+	ts.Check(os.Remove(filepath.Join(store, "version")))
 	ts.Check(os.WriteFile(filepath.Join(store, "version"), []byte("karapace store 1\n"), 0o644))
 }

@@ -96,7 +96,7 @@ func params(dir, backend string, vars ...string) testscript.Params {
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"exits": exits, "tiny": tiny, "jsonfield": jsonField, "expand": expand, "hostile": hostile, "halve": halve,
 			"loadvault": loadVault, "savevault": saveVault, "flipvault": flipVault, "nohost": noHost, "layout": layout, "serve": serve, "image": image, "damage": damage,
-			"damagesnapshot": damageSnapshot, "oldstore": oldStore, "xattrtool": putXattrTool, "connecttool": putConnectTool, "listen": listen,
+			"damagesnapshot": damageSnapshot, "damagefile": damageFile, "oldstore": oldStore, "xattrtool": putXattrTool, "connecttool": putConnectTool, "listen": listen,
 			"fixture": fixture,
 		},
 		UpdateScripts: os.Getenv("UPDATE_SCRIPTS") != "",

@@ -24,7 +24,7 @@ func (w *worker) migrate(ctx context.Context) (*storage.Migrated, error) {
 	w.tell.Step("migrate the store")
 	m, err := w.store.Migrate(ctx, storage.Version, w.steps())
 	if err == nil {
-		err = w.giveToUser(w.store.Path("backup"))
+		err = errors.Join(w.giveToUser(w.store.Path("backup")), w.giveToUser(w.store.Path("version")))
 	}
 	return m, failure.New(failure.Store, err, hintOf(err))
 }

@@ -106,7 +106,7 @@ func (r *repairer) version(context.Context) error {
 		return err
 	}
 	r.did["version"] = fmt.Sprintf("written again: the records are of version %d", n)
-	if err := r.store.SetVersion(n); err != nil || n == storage.Version {
+	if err := errors.Join(r.store.SetVersion(n), r.giveToUser(r.store.Path("version"))); err != nil || n == storage.Version {
 		return err
 	}
 	return &storage.Error{Path: r.store.Root(), Msg: fmt.Sprintf("it was of version %d, and its version file says so again", n), Hint: "karapace migrate, then karapace verify-store --repair"}
