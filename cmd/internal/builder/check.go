@@ -11,7 +11,6 @@ import (
 
 	"github.com/karapace/karapace/cmd/internal/failure"
 	"github.com/karapace/karapace/cmd/internal/wire"
-	"github.com/karapace/karapace/manifest"
 	"github.com/karapace/karapace/storage"
 	"github.com/karapace/karapace/storage/fstree"
 	"github.com/karapace/karapace/storage/layers"
@@ -22,7 +21,7 @@ import (
 type checker struct {
 	*worker
 	wire.CheckResult
-	locks map[manifest.EnvID]*manifest.Lock // of environments, those that can be read
+	envs  []*storage.Record                 // those that can be read; before the layers, so that theirs are among those that are read
 	good  map[digest.Digest]bool            // layers and images that are whole
 	files map[string]string                 // what a lock names, by sha256: who needs it
 }
@@ -31,11 +30,11 @@ type problem = wire.Problem
 
 // check reads all. withGarbage also finds out what gc would remove, for which it opens containers/storage.
 func (w *worker) check(ctx context.Context, withGarbage bool) (*checker, error) {
-	c := &checker{worker: w, locks: map[manifest.EnvID]*manifest.Lock{}, files: map[string]string{}}
+	c := &checker{worker: w, files: map[string]string{}}
 	c.Problems, c.Notes = []problem{}, []problem{}
 	w.tell.Step("look at what there is")
 	w.tell.Start("read the store", 0, c.bytes())
-	parts := []func(context.Context) error{c.version, c.layersAndImages, c.environments, c.names, c.ahead, c.quick, c.builds, c.vault, c.strangers}
+	parts := []func(context.Context) error{c.version, c.environments, c.layersAndImages, c.built, c.names, c.ahead, c.quick, c.builds, c.vault, c.strangers}
 	if withGarbage {
 		parts = append(parts, c.garbage)
 	}

@@ -57,7 +57,7 @@ func (c *checker) environment(ctx context.Context, id manifest.EnvID) error {
 		c.damage("environment", id.Short(), c.store.EnvDir(id, "record.json"), says(err))
 		return nil
 	}
-	c.built(r)
+	c.envs = append(c.envs, r)
 	c.places(r)
 	c.copies(r)
 	if err := c.host(ctx, r); err != nil {
@@ -109,7 +109,6 @@ func (c *checker) lock(id manifest.EnvID, r *storage.Record) {
 	case r != nil && l.Output != (manifest.Output{BaseLayer: r.BaseLayer, PackageLayer: r.PackageLayer, ImageDigest: r.ImageDigest}):
 		c.damage("lock", id.Short(), file, "it promises other layers than its environment has")
 	}
-	c.locks[id] = l
 	c.needs(l, "environment "+id.Short())
 }
 
@@ -127,7 +126,14 @@ func readLock(file string) (*manifest.Lock, error) {
 }
 
 // built checks the references to what is shared.
-func (c *checker) built(r *storage.Record) {
+func (c *checker) built(context.Context) error {
+	for _, r := range c.envs {
+		c.shared(r)
+	}
+	return nil
+}
+
+func (c *checker) shared(r *storage.Record) {
 	file := c.store.EnvDir(r.EnvID, "record.json")
 	var lower []string
 	for _, d := range []digest.Digest{r.PackageLayer, r.BaseLayer} {
@@ -196,7 +202,11 @@ func (c *checker) snapshots(ctx context.Context, r *storage.Record) error {
 }
 
 // names checks that names lead to the environments that have them, and mentions those that do not.
-func (c *checker) names(context.Context) error {
+func (c *checker) names(ctx context.Context) error {
+	return c.store.ChangeNames(ctx, c.readNames)
+}
+
+func (c *checker) readNames() error {
 	records, _ := c.store.Records()
 	owner := map[string]manifest.EnvID{}
 	for _, r := range records {

@@ -120,8 +120,10 @@ func (c *checker) builds(context.Context) error {
 		case missing(err):
 		case err != nil:
 			c.damage("build", short(id), file, says(err))
-		case !c.good[b.Layer]:
-			c.note("build", short(id), file, "its layer is gone", "nothing need be done: the layer is made again when it is needed")
+		default:
+			if _, ok := c.link(b.Layer); !ok {
+				c.note("build", short(id), file, "its layer is gone", "nothing need be done: the layer is made again when it is needed")
+			}
 		}
 	}
 	return nil
