@@ -21,9 +21,9 @@ import (
 type checker struct {
 	*worker
 	wire.CheckResult
-	envs  []*storage.Record                 // those that can be read; before the layers, so that theirs are among those that are read
-	good  map[digest.Digest]bool            // layers and images that are whole
-	files map[string]string                 // what a lock names, by sha256: who needs it
+	envs  []*storage.Record      // those that can be read; before the layers, so that theirs are among those that are read
+	good  map[digest.Digest]bool // layers and images that are whole
+	files map[string]string      // what a lock names, by sha256: who needs it
 }
 
 type problem = wire.Problem

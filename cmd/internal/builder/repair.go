@@ -42,7 +42,7 @@ func (w *worker) verifyStore(ctx context.Context, req *wire.Check) (*wire.CheckR
 		return before.result(), failure.New(failure.Store, errors.Join(r.records(ctx), before.garbage(ctx)), "")
 	}
 	if err := r.repair(ctx); err != nil {
-		return nil, failure.New(failure.Store, err, "")
+		return nil, failure.New(failure.Store, err, hintOf(err))
 	}
 	after, err := w.check(ctx, true)
 	if err != nil {
