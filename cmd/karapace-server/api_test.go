@@ -6,7 +6,6 @@ import (
 	"io"
 	"net/http"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"regexp"
 	"strings"
@@ -113,35 +112,6 @@ func TestHealthAndMetrics(t *testing.T) {
 	s.do("GET", "/readyz", nil).want(t, 503)
 	if err := os.Rename(s.c.Storage.Path+".away", s.c.Storage.Path); err != nil {
 		t.Fatal(err)
-	}
-}
-
-// The public suite, whole: nothing may fail.
-func TestConformance(t *testing.T) {
-	suite := filepath.Join(t.TempDir(), "conformance")
-	build := exec.Command("go", "build", "-o", suite, "github.com/opencontainers/distribution-spec/conformance")
-	build.Dir = filepath.Join("..", "..", "hack", "conformance", "registry")
-	if out, err := build.CombinedOutput(); err != nil {
-		t.Fatalf("%v\n%s", err, out)
-	}
-	s := start(t, nil)
-	cmd := exec.Command(suite)
-	cmd.Dir = t.TempDir()
-	cmd.Env = append(os.Environ(), "OCI_REGISTRY="+strings.TrimPrefix(s.url, "http://"), "OCI_TLS=disabled", "OCI_VERSION=1.1", "OCI_RESULTS_DIR=results")
-	out, err := cmd.CombinedOutput()
-	report, readErr := os.ReadFile(filepath.Join(cmd.Dir, "results", "junit.xml"))
-	if readErr != nil {
-		t.Fatalf("%v %v\n%s", err, readErr, out)
-	}
-	var tests, failed int
-	head := regexp.MustCompile(`<testsuites [^>]*tests="(\d+)"(?: failures="(\d+)")?`).FindStringSubmatch(string(report))
-	if head == nil {
-		t.Fatal("no count in the report")
-	}
-	fmt.Sscan(head[1], &tests)
-	fmt.Sscan(head[2], &failed)
-	if err != nil || failed > 0 || tests < 800 {
-		t.Errorf("%d of %d fail: %v\n%s", failed, tests, err, out)
 	}
 }
 

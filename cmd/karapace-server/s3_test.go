@@ -15,19 +15,25 @@ import (
 	"github.com/karapace/karapace/cmd/karapace-server/internal/config"
 )
 
-// Everything works on a bucket too: in pieces, under other digests, with referrers, and garbage is collected.
-func TestS3(t *testing.T) {
+// onBucket makes a server's storage a bucket in memory.
+func onBucket(t *testing.T) func(*config.Config) {
+	t.Helper()
 	backend := s3mem.New()
 	if err := backend.CreateBucket("bucket"); err != nil {
 		t.Fatal(err)
 	}
 	fake := httptest.NewServer(gofakes3.New(backend).Server())
-	defer fake.Close()
-	s := start(t, func(c *config.Config) {
+	t.Cleanup(fake.Close)
+	return func(c *config.Config) {
 		c.Storage.Kind, c.Storage.Path = "s3", ""
 		c.Storage.LockFile = filepath.Join(t.TempDir(), "lock")
 		c.Storage.S3 = config.S3{Bucket: "bucket", Region: "us-east-1", Endpoint: fake.URL, AccessKey: "a", SecretKey: "b", PathStyle: true, Prefix: "registry"}
-	})
+	}
+}
+
+// Everything works on a bucket too: in pieces, under other digests, and garbage is collected.
+func TestS3(t *testing.T) {
+	s := start(t, onBucket(t))
 	s.push("app", "v1", "text")
 	if err := s.whole("app", "v1"); err != nil {
 		t.Fatal(err)

@@ -117,13 +117,18 @@ func (g *guarded) Move(ctx context.Context, from, to string) error {
 	if g.root == "" {
 		return nil
 	}
-	for dir := filepath.Join(g.root, filepath.Dir(to)); len(dir) >= len(g.root); dir = filepath.Dir(dir) {
+	dir := filepath.Join(g.root, filepath.Dir(to))
+	for range newLevels {
 		if err := syncDirectory(dir); err != nil {
 			return err
 		}
+		dir = filepath.Dir(dir)
 	}
 	return nil
 }
+
+// newLevels is how deep below what is always there a move may make directories: blobs/sha256/AB/ABCD.../data.
+const newLevels = 3
 
 func syncDirectory(dir string) error {
 	f, err := os.Open(dir)
