@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"fmt"
 	"os"
 	"os/exec"
 	"strings"
@@ -99,8 +100,15 @@ func fillDisk(t *testing.T, dir string) {
 		t.Errorf("%s", a.body)
 	}
 	filler := dir + "/filler"
-	if err := os.WriteFile(filler, make([]byte, 64<<20), 0o600); err == nil {
-		t.Fatal("the disk is not small")
+	if err := os.Mkdir(filler, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	size := 64 << 20
+	for i, refused := 0, 0; refused < 5; i++ { // the last pages one by one
+		if err := os.WriteFile(fmt.Sprintf("%s/%d", filler, i), make([]byte, size), 0o600); err != nil {
+			refused++
+			size = 4 << 10
+		}
 	}
 	for _, path := range []string{"/v2/r/blobs/uploads/", "/v2/q/blobs/uploads/"} {
 		s.do("POST", path, nil).want(t, 507)
@@ -112,7 +120,7 @@ func fillDisk(t *testing.T, dir string) {
 	if err := s.whole("r", "v1"); err != nil {
 		t.Error(err)
 	}
-	if err := os.Remove(filler); err != nil {
+	if err := os.RemoveAll(filler); err != nil {
 		t.Fatal(err)
 	}
 	s.do("DELETE", "/v2/r/blobs/"+kept.Digest.String(), nil).want(t, 202)

@@ -79,6 +79,9 @@ func (s *Server) upload(w http.ResponseWriter, r *http.Request, rt route) {
 
 // discard removes an upload that there is no room for, so that what failed does not take the room of what would not.
 func (s *Server) discard(ctx context.Context, rt route) {
+	if t, ok := ctx.Value(troubleKey{}).(*trouble); ok {
+		t.end()
+	}
 	dir := layout.UploadDir(rt.repo, rt.ref)
 	var size int64
 	if fi, err := s.driver.Stat(ctx, dir+"/data"); err == nil {

@@ -64,7 +64,9 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	stall := s.limits.Stall
 	w = &pacedWriter{ResponseWriter: w, control: http.NewResponseController(w), stall: duration(stall)}
-	r = r.WithContext(context.WithValue(r.Context(), troubleKey{}, &trouble{}))
+	told := &trouble{}
+	defer told.end()
+	r = r.WithContext(context.WithValue(r.Context(), troubleKey{}, told))
 	if r.Body != nil && r.Body != http.NoBody {
 		r.Body = newBody(w, r, duration(stall))
 	}

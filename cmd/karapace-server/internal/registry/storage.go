@@ -20,10 +20,24 @@ var (
 	errDiskFull     = errors.New("the registry is full: its disk is")
 )
 
-// trouble is what storage said while one request was served. The library answers most of it with 500 and no reason.
+// trouble is what storage said while one request was served: the library answers most of it with 500 and no reason. It
+// knows the request's writers too, since the library forgets to close them when it cannot keep the state of a hash.
 type trouble struct {
-	mu  sync.Mutex
-	err error
+	mu      sync.Mutex
+	err     error
+	writers []*guardedWriter
+}
+
+// end closes what the library left open.
+func (t *trouble) end() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for _, w := range t.writers {
+		if !w.done {
+			_ = w.FileWriter.Close() // the upload has failed already
+		}
+	}
+	t.writers = nil
 }
 
 type troubleKey struct{}
@@ -106,7 +120,13 @@ func (g *guarded) Writer(ctx context.Context, path string, add bool) (driver.Fil
 	if err != nil {
 		return nil, note(ctx, err)
 	}
-	return &guardedWriter{FileWriter: w, g: g, ctx: ctx, blob: strings.Contains(path, "/_uploads/")}, nil
+	gw := &guardedWriter{FileWriter: w, g: g, ctx: ctx, blob: strings.Contains(path, "/_uploads/")}
+	if t, ok := ctx.Value(troubleKey{}).(*trouble); ok {
+		t.mu.Lock()
+		t.writers = append(t.writers, gw)
+		t.mu.Unlock()
+	}
+	return gw, nil
 }
 
 // Move implements driver.StorageDriver. In files, the names are durable when it returns.
@@ -177,6 +197,7 @@ type guardedWriter struct {
 	g    *guarded
 	ctx  context.Context // of the request that asked for the writer; the interface has none
 	blob bool
+	done bool
 }
 
 func (w *guardedWriter) Write(p []byte) (int, error) {
@@ -195,4 +216,12 @@ func (w *guardedWriter) Commit(ctx context.Context) error {
 	return note(w.ctx, w.FileWriter.Commit(ctx))
 }
 
-func (w *guardedWriter) Close() error { return note(w.ctx, w.FileWriter.Close()) }
+func (w *guardedWriter) Close() error {
+	w.done = true
+	return note(w.ctx, w.FileWriter.Close())
+}
+
+func (w *guardedWriter) Cancel(ctx context.Context) error {
+	w.done = true
+	return w.FileWriter.Cancel(ctx)
+}
