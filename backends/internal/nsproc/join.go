@@ -149,8 +149,7 @@ func (s *Session) become(p *rawproc.Program, self int) {
 }
 
 func (s *Session) installFilter(p *rawproc.Program) {
-	prog := &unix.SockFprog{Len: uint16(len(s.Filter)), Filter: &s.Filter[0]}
-	p.Call("install system call filter", unix.SYS_SECCOMP, rawproc.Int(unix.SECCOMP_SET_MODE_FILTER), rawproc.Int(s.FilterFlags), rawproc.Value(prog))
+	p.Call("install system call filter", unix.SYS_SECCOMP, rawproc.Int(unix.SECCOMP_SET_MODE_FILTER), rawproc.Int(s.FilterFlags), rawproc.Filter(s.Filter))
 }
 
 // Execute appends the execution of a command, which is looked for in the PATH of env as execvp(3) does.

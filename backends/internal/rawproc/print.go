@@ -51,7 +51,7 @@ func (a Arg) String() string {
 		return fmt.Sprintf("&r%d", a.n)
 	case argString:
 		return fmt.Sprintf("%q", unsafe.String((*byte)(a.ptr), int(a.n)))
-	case argBytes:
+	case argBytes, argFilter:
 		return fmt.Sprintf("[%d bytes]", a.n)
 	case argStrings:
 		return fmt.Sprintf("[%d strings]", a.n)

@@ -40,6 +40,7 @@ const (
 	argBytes
 	argStrings
 	argRegAddr
+	argFilter
 )
 
 // Arg is an argument of a system call.
@@ -91,6 +92,12 @@ func Strs(list []string) Arg {
 		buf = buf[copy(buf, s)+1:]
 	}
 	return Arg{kind: argStrings, n: uintptr(len(list)), ptr: unsafe.Pointer(unsafe.SliceData(ptrs))}
+}
+
+// Filter is the address of the kernel's struct sock_fprog for a filter that has instructions, which are not copied.
+func Filter(code []unix.SockFilter) Arg {
+	prog := &unix.SockFprog{Len: uint16(len(code)), Filter: &code[0]}
+	return Arg{kind: argFilter, n: unsafe.Sizeof(*prog), ptr: unsafe.Pointer(prog)}
 }
 
 type opKind uint8
