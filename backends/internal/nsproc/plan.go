@@ -17,6 +17,9 @@ import (
 type Plan struct {
 	*backends.Container
 	Flags       uintptr // of its namespaces, without the user namespace
+	Owned       uintptr // of those that belong to its user namespace
+	Target      string  // where the root file system is mounted, absolute
+	Foreign     bool    // the document was not made by us, and may ask for all the specification knows
 	Filter      []unix.SockFilter
 	FilterFlags uintptr
 }
@@ -47,11 +50,12 @@ func newPlan(c *backends.Container) (*Plan, error) {
 	if err := refuse(s); err != nil {
 		return nil, err
 	}
-	p := &Plan{Container: c}
+	p := &Plan{Container: c, Target: filepath.Join(c.Bundle, "rootfs")}
 	var err error
 	if p.Flags, err = namespaces(s.Linux.Namespaces); err != nil {
 		return nil, err
 	}
+	p.Owned = p.Flags
 	if p.Filter, err = seccomp.Compile(s.Linux.Seccomp); err != nil {
 		return nil, err
 	}

@@ -16,6 +16,9 @@ import (
 // Beneath is how every path of a root file system is looked up.
 const Beneath = unix.RESOLVE_BENEATH | unix.RESOLVE_NO_SYMLINKS | unix.RESOLVE_NO_MAGICLINKS
 
+// Inside follows symbolic links as if the root file system were the root already.
+const Inside = unix.RESOLVE_IN_ROOT | unix.RESOLVE_NO_MAGICLINKS
+
 // optionsSize is how long mount(2) lets options be: a page with its NUL.
 const optionsSize = 4095
 
@@ -157,14 +160,22 @@ func escape(s string) string {
 
 // Lookup appends the opening of a path beneath the root. Nothing on the way, nor what is there, may be a symbolic link.
 func Lookup(p *rawproc.Program, label string, root rawproc.Reg, name string, flags uint64) (*rawproc.Op, rawproc.Reg) {
+	return LookupBy(p, label, root, name, flags, Beneath)
+}
+
+// LookupBy appends the opening of a path, which is resolved by Beneath or Inside.
+func LookupBy(p *rawproc.Program, label string, root rawproc.Reg, name string, flags, resolve uint64) (*rawproc.Op, rawproc.Reg) {
 	fd := p.Reg()
-	how := &unix.OpenHow{Flags: flags | unix.O_CLOEXEC, Resolve: Beneath}
+	how := &unix.OpenHow{Flags: flags | unix.O_CLOEXEC, Resolve: resolve}
+	if name == "" {
+		name = "."
+	}
 	return p.Call(label, unix.SYS_OPENAT2, rawproc.R(root), rawproc.Str(name), rawproc.Value(how), rawproc.Int(unix.SizeofOpenHow)).Into(fd), fd
 }
 
 // Target appends the opening of a mount target, which is made where it is missing, with directories on the way to it.
-// The name is beneath root, the full name is for messages.
-func Target(p *rawproc.Program, root rawproc.Reg, name, full string, dir bool) rawproc.Reg {
+// The name is looked up from root by resolve, the full name is for messages.
+func Target(p *rawproc.Program, root rawproc.Reg, name, full string, dir bool, resolve uint64) rawproc.Reg {
 	rel := strings.TrimPrefix(path.Clean("/"+name), "/")
 	if rel == "" {
 		rel = "."
@@ -174,7 +185,7 @@ func Target(p *rawproc.Program, root rawproc.Reg, name, full string, dir bool) r
 	if dir {
 		flags |= unix.O_DIRECTORY
 	}
-	found, fd := Lookup(p, open, root, rel, flags)
+	found, fd := LookupBy(p, open, root, rel, flags, resolve)
 	if rel == "." {
 		return fd
 	}
@@ -192,7 +203,11 @@ func Target(p *rawproc.Program, root rawproc.Reg, name, full string, dir bool) r
 		if last {
 			want = flags
 		}
-		op, next := Lookup(p, open, at, part, want)
+		from, step := at, part
+		if resolve != Beneath { // a link is resolved from the root, whatever directory it is in
+			from, step = root, strings.Join(parts[:i+1], "/")
+		}
+		op, next := LookupBy(p, open, from, step, want, resolve)
 		if last {
 			op.Into(fd)
 		}

@@ -81,7 +81,7 @@ func lookupIn(t *testing.T, dir, name string, isDir bool) error {
 	p := new(rawproc.Program)
 	root := p.Reg()
 	p.Call("open root", unix.SYS_OPENAT, rawproc.Int(unix.AT_FDCWD), rawproc.Str(dir), rawproc.Int(unix.O_PATH|unix.O_DIRECTORY), rawproc.Int(0)).Into(root)
-	Target(p, root, name, name, isDir)
+	Target(p, root, name, name, isDir, Beneath)
 	pid, err := p.Run(0)
 	if err == nil {
 		_, err = rawproc.Wait(pid)

@@ -217,6 +217,9 @@ func (p *Program) Clone(label string, flags uintptr) {
 	o.nr = flags | unix.CLONE_PARENT | unix.CLONE_VM | unix.CLONE_VFORK | unix.CLONE_PARENT_SETTID | uintptr(unix.SIGCHLD)
 }
 
+// Forked is the pid of the Clone op's child, 0 before there is one.
+func (p *Program) Forked() int { return int(p.regs[p.forked]) }
+
 // Fail appends a failure with the errno that is in r, or otherwise when that is 0.
 func (p *Program) Fail(label string, r Reg, otherwise unix.Errno) {
 	o := p.op(label)

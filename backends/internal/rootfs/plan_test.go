@@ -1,4 +1,4 @@
-package namespace
+package rootfs
 
 import (
 	"flag"
@@ -36,13 +36,14 @@ func TestPlan(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	b, err := build(plan)
+	b, err := New(plan)
 	if err != nil {
 		t.Fatal(err)
 	}
 	p := new(rawproc.Program)
-	b.early(p)
-	b.late(p)
+	b.Early(p)
+	b.Prepare(p)
+	b.Enter(p)
 	const file = "testdata/plan.txt"
 	if *update {
 		if err := os.WriteFile(file, []byte(p.String()), 0o644); err != nil {
@@ -72,7 +73,7 @@ func TestRefusedMounts(t *testing.T) {
 		c.Spec.Mounts = []rspec.Mount{m}
 		plan, err := nsproc.NewPlan(c)
 		if err == nil {
-			_, err = build(plan)
+			_, err = New(plan)
 		}
 		if err == nil || !strings.Contains(err.Error(), want) || !strings.Contains(err.Error(), "mount /x") {
 			t.Errorf("error %v, want %q", err, want)

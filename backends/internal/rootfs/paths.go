@@ -1,0 +1,39 @@
+package rootfs
+
+import (
+	"golang.org/x/sys/unix"
+
+	"github.com/karapace/karapace/backends/internal/rawproc"
+)
+
+// readonlyPaths binds paths over themselves, read-only. What is not there need not be protected.
+func (b *Builder) readonlyPaths(paths []string) {
+	for _, path := range paths {
+		label := "make " + path + " read-only"
+		open, target := b.lookup(label, path, unix.O_PATH)
+		start := b.Len()
+		copied := b.Reg()
+		b.Call(label, unix.SYS_OPEN_TREE, rawproc.R(target), rawproc.Str(""), rawproc.Int(unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC|unix.AT_EMPTY_PATH|unix.AT_RECURSIVE)).Into(copied)
+		b.setAttr(label, copied, unix.MountAttr{Attr_set: unix.MOUNT_ATTR_RDONLY}, unix.AT_RECURSIVE)
+		b.attach(label, copied, target)
+		open.Allow(unix.ENOENT, unix.ENOTDIR).SkipIfErr(b.Len() - start)
+	}
+}
+
+// maskedPaths covers files by /dev/null and directories by an empty read-only file system.
+func (b *Builder) maskedPaths(paths []string) {
+	for _, path := range paths {
+		label := "mask " + path
+		open, target := b.lookup(label, path, unix.O_PATH)
+		start := b.Len()
+		null := b.Reg()
+		b.Call(label, unix.SYS_OPEN_TREE, rawproc.Int(unix.AT_FDCWD), rawproc.Str("/dev/null"), rawproc.Int(unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC)).Into(null)
+		covered := b.attach(label, null, target)
+		empty := b.Len()
+		fs := &mount{target: path, fstype: "tmpfs", data: []string{"size=0", "nr_inodes=1"}}
+		fs.attr.Attr_set = unix.MOUNT_ATTR_RDONLY | unix.MOUNT_ATTR_NOSUID | unix.MOUNT_ATTR_NODEV | unix.MOUNT_ATTR_NOEXEC
+		b.attach(label, b.newFS(fs), target)
+		covered.Allow(unix.ENOTDIR, unix.EINVAL).SkipIfOK(b.Len() - empty)
+		open.Allow(unix.ENOENT, unix.ENOTDIR).SkipIfErr(b.Len() - start)
+	}
+}
