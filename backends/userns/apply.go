@@ -30,10 +30,32 @@ type Applying struct {
 // calls Wait.
 func (m *Mapping) Begin(pid int) Applying {
 	var a Applying
+	if m.direct {
+		a.err = m.write(pid)
+		return a
+	}
 	if a.mappers[0], a.err = startMapper(m.newuidmap, pid, m.UID); a.err == nil {
 		a.mappers[1], a.err = startMapper(m.newgidmap, pid, m.GID)
 	}
 	return a
+}
+
+// write writes the mapping as root.
+func (m *Mapping) write(pid int) error {
+	for _, file := range [...]struct {
+		name   string
+		ranges []Range
+	}{{"uid_map", m.UID}, {"gid_map", m.GID}} {
+		var text []byte
+		for _, r := range file.ranges {
+			text = fmt.Appendf(text, "%d %d %d\n", r.Inside, r.Outside, r.Size)
+		}
+		path := "/proc/" + strconv.Itoa(pid) + "/" + file.name
+		if err := os.WriteFile(path, text, 0); err != nil {
+			return fmt.Errorf("map ids: %w", err)
+		}
+	}
+	return nil
 }
 
 // Wait waits for both and returns the first error.

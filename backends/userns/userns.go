@@ -29,6 +29,7 @@ type Mapping struct {
 	UID, GID []Range
 
 	newuidmap, newgidmap string
+	direct               bool // the caller may write it by itself
 }
 
 // ErrUnavailable is in every error that says what the host has to be given before a user namespace can be mapped.
@@ -51,6 +52,22 @@ func Lookup() (*Mapping, error) {
 	}
 	h := host{root: "/", user: os.Getenv("USER"), run: getsubids}
 	return h.lookup(uint32(uid), uint32(gid))
+}
+
+// Of returns a mapping that somebody else has chosen. Root of the user namespace that the caller is in writes it by itself;
+// anybody else needs newuidmap and newgidmap, which allow what the administrator has given.
+func Of(uid, gid []Range) (*Mapping, error) {
+	m := &Mapping{UID: uid, GID: gid, direct: unix.Geteuid() == 0}
+	if m.direct {
+		return m, nil
+	}
+	h := host{root: "/"}
+	var err error
+	if m.newuidmap, err = h.find("newuidmap"); err != nil {
+		return nil, err
+	}
+	m.newgidmap, err = h.find("newgidmap")
+	return m, err
 }
 
 // host is where a lookup reads, so that tests can give it another one.

@@ -1,7 +1,9 @@
 package nsproc
 
 import (
+	"fmt"
 	"slices"
+	"strings"
 	"unsafe"
 
 	rspec "github.com/opencontainers/runtime-spec/specs-go"
@@ -37,6 +39,22 @@ func caps(names []string) capSet {
 		}
 	}
 	return set
+}
+
+// UnknownCaps lists the names that are no capability of the kernel's.
+func UnknownCaps(c *rspec.LinuxCapabilities) []string {
+	if c == nil {
+		return nil
+	}
+	var unknown []string
+	for _, set := range [...][]string{c.Bounding, c.Effective, c.Inheritable, c.Permitted, c.Ambient} {
+		for _, name := range set {
+			if caps([]string{name}) == 0 && !slices.Contains(unknown, name) {
+				unknown = append(unknown, name)
+			}
+		}
+	}
+	return unknown
 }
 
 // capData is the kernel's struct __user_cap_data_struct, for both halves.
@@ -136,6 +154,22 @@ var limitNames = [...]string{
 	"MSGQUEUE", "NICE", "RTPRIO", "RTTIME",
 }
 
+// CheckLimits refuses limits that the kernel does not have, and those that are named twice (config.md, rlimits).
+func CheckLimits(list []rspec.POSIXRlimit) error {
+	seen := map[string]bool{}
+	for _, l := range list {
+		name, ok := strings.CutPrefix(l.Type, "RLIMIT_")
+		if !ok || !slices.Contains(limitNames[:], name) {
+			return fmt.Errorf("there is no limit %q", l.Type)
+		}
+		if seen[name] {
+			return fmt.Errorf("the limit %s is there twice", l.Type)
+		}
+		seen[name] = true
+	}
+	return nil
+}
+
 // usualOpenFiles is the limit of open files that programs are used to. Go raises its own to the maximum.
 const usualOpenFiles = 1024
 
@@ -162,4 +196,13 @@ func OpenFiles() (unix.Rlimit, bool) {
 	}
 	own.Cur = min(own.Max, usualOpenFiles)
 	return own, true
+}
+
+// Capabilities are the names of all that are known.
+func Capabilities() []string {
+	list := make([]string, len(capNames))
+	for i, name := range capNames {
+		list[i] = "CAP_" + name
+	}
+	return list
 }

@@ -333,6 +333,12 @@ func (proc *Process) Kill() {
 	unix.Close(proc.ctl)
 }
 
+// Destroy ends a process that Free was called for, or Start's end.
+func (proc *Process) Destroy() {
+	unix.Kill(proc.Pid, unix.SIGKILL)
+	rawproc.Wait(proc.Pid)
+}
+
 // Free gives back what the caller has of the process, which has executed another program and which the caller waits for.
 func (proc *Process) Free() {
 	proc.prog.Released()

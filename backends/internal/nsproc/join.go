@@ -1,10 +1,8 @@
 package nsproc
 
 import (
-	"errors"
 	"fmt"
 	"os"
-	"strings"
 
 	rspec "github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
@@ -15,16 +13,13 @@ import (
 
 // Session is a process that joins a container's namespaces and executes a command there.
 type Session struct {
-	Pidfd       int     // of the container's first process
-	UserNS      bool    // it has a user namespace of its own
-	Flags       uintptr // of the other namespaces to join
-	Process     *rspec.Process
-	Filter      []unix.SockFilter // seccomp; nil is none
-	FilterFlags uintptr           // of seccomp(2)
-	Stdio       [3]int            // descriptors of the caller's; ignored with Process.Terminal
-	Size        *unix.Winsize     // of the terminal; nil is Process.ConsoleSize
-	Groups      []string          // directories of the control groups to enter
-	ownSignals  bool              // signals are not passed on
+	Pidfd int     // of the container's first process
+	Flags uintptr // of the namespaces to join, but for the user namespace
+	Command
+	Stdio      [3]int        // descriptors of the caller's; ignored with Process.Terminal
+	Size       *unix.Winsize // of the terminal; nil is Process.ConsoleSize
+	Groups     []string      // directories of the control groups to enter
+	ownSignals bool          // signals are not passed on
 }
 
 // Started is a session's command that runs.
@@ -119,6 +114,11 @@ func (s *Session) stdio(p *rawproc.Program, slave rawproc.Reg) {
 		p.Redirect(s.Stdio[:])
 		return
 	}
+	takeTerminal(p, slave)
+}
+
+// takeTerminal makes a terminal a session leader's own, and its standard descriptors.
+func takeTerminal(p *rawproc.Program, slave rawproc.Reg) {
 	p.Call("take the terminal", unix.SYS_IOCTL, rawproc.R(slave), rawproc.Int(unix.TIOCSCTTY), rawproc.Int(0))
 	for fd := range 3 {
 		p.Call("redirect descriptor", unix.SYS_DUP3, rawproc.R(slave), rawproc.Int(fd), rawproc.Int(0)).Allow(unix.EINVAL)
@@ -127,96 +127,31 @@ func (s *Session) stdio(p *rawproc.Program, slave rawproc.Reg) {
 
 // become turns the process, root in the container with all capabilities, into the command.
 func (s *Session) become(p *rawproc.Program, self int) {
-	proc := s.Process
-	p.Call("leave the session keyring", unix.SYS_KEYCTL, rawproc.Int(unix.KEYCTL_JOIN_SESSION_KEYRING), rawproc.Int(0)).AllowAny()
-	limits(p, proc.Rlimits)
-	if s.Filter != nil && !proc.NoNewPrivileges { // which needs a capability
-		s.installFilter(p)
-	}
-	credentials(p, proc, s.UserNS)
+	s.privileged(p)
 	p.CloseFrom(3, self)
-	if proc.Cwd != "" && proc.Cwd != "/" {
-		p.Call("change directory to "+proc.Cwd, unix.SYS_CHDIR, rawproc.Str(proc.Cwd))
-	}
-	if proc.NoNewPrivileges {
-		p.Call("set no_new_privs", unix.SYS_PRCTL, rawproc.Int(unix.PR_SET_NO_NEW_PRIVS), rawproc.Int(1), rawproc.Int(0), rawproc.Int(0), rawproc.Int(0))
-	}
+	s.unprivileged(p)
 	p.DieWithParent(self)
-	if s.Filter != nil && proc.NoNewPrivileges {
-		s.installFilter(p)
-	}
-	Execute(p, proc.Args, proc.Env)
-}
-
-func (s *Session) installFilter(p *rawproc.Program) {
-	p.Call("install system call filter", unix.SYS_SECCOMP, rawproc.Int(unix.SECCOMP_SET_MODE_FILTER), rawproc.Int(s.FilterFlags), rawproc.Filter(s.Filter))
-}
-
-// Execute appends the execution of a command, which is looked for in the PATH of env as execvp(3) does.
-func Execute(p *rawproc.Program, args, env []string) {
-	argv, envp := rawproc.Strs(args), rawproc.Strs(env)
-	label := labelExecute + " " + args[0]
-	if strings.Contains(args[0], "/") {
-		p.Call(label, unix.SYS_EXECVE, rawproc.Str(args[0]), argv, envp)
-		return
-	}
-	errno := p.Reg()
-	for _, dir := range strings.Split(SearchPath(env), ":") {
-		if dir != "" && args[0] != "" {
-			p.Call(label, unix.SYS_EXECVE, rawproc.Str(dir+"/"+args[0]), argv, envp).
-				Allow(unix.ENOENT, unix.ENOTDIR, unix.EACCES, unix.ENAMETOOLONG, unix.ELOOP).ErrInto(errno)
-		}
-	}
-	p.Fail(label, errno, unix.ENOENT)
-}
-
-// SearchPath is the PATH that a command is looked for in.
-func SearchPath(env []string) string {
-	for _, v := range env {
-		if path, ok := strings.CutPrefix(v, "PATH="); ok {
-			return path
-		}
-	}
-	return "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+	s.execute(p)
 }
 
 // openTerminal opens a new pseudo terminal of the container's own, and gives it to the command's user.
 func (s *Session) openTerminal(p *rawproc.Program) (master, slave rawproc.Reg) {
-	proc, size := s.Process, s.Size
+	master = p.Reg()
+	p.Call("open pseudo terminal", unix.SYS_OPENAT, rawproc.Int(unix.AT_FDCWD), rawproc.Str("/dev/pts/ptmx"), rawproc.Int(unix.O_RDWR|unix.O_NOCTTY|unix.O_CLOEXEC|unix.O_NOFOLLOW), rawproc.Int(0)).Into(master)
+	return master, setUpTerminal(p, master, s.Process, s.Size)
+}
+
+// setUpTerminal opens the other side of a pseudo terminal for a process.
+func setUpTerminal(p *rawproc.Program, master rawproc.Reg, proc *rspec.Process, size *unix.Winsize) (slave rawproc.Reg) {
 	if console := proc.ConsoleSize; size == nil && console != nil {
 		size = &unix.Winsize{Row: uint16(console.Height), Col: uint16(console.Width)}
 	}
-	master, slave = p.Reg(), p.Reg()
-	p.Call("open pseudo terminal", unix.SYS_OPENAT, rawproc.Int(unix.AT_FDCWD), rawproc.Str("/dev/pts/ptmx"), rawproc.Int(unix.O_RDWR|unix.O_NOCTTY|unix.O_CLOEXEC|unix.O_NOFOLLOW), rawproc.Int(0)).Into(master)
+	slave = p.Reg()
 	p.Call("unlock pseudo terminal", unix.SYS_IOCTL, rawproc.R(master), rawproc.Int(unix.TIOCSPTLCK), rawproc.Value(new(int32)))
 	p.Call("open pseudo terminal", unix.SYS_IOCTL, rawproc.R(master), rawproc.Int(unix.TIOCGPTPEER), rawproc.Int(unix.O_RDWR|unix.O_NOCTTY|unix.O_CLOEXEC)).Into(slave)
 	p.Call("give away pseudo terminal", unix.SYS_FCHOWN, rawproc.R(slave), rawproc.Int(proc.User.UID), rawproc.Int(-1))
 	if size != nil {
 		p.Call("set terminal size", unix.SYS_IOCTL, rawproc.R(master), rawproc.Int(unix.TIOCSWINSZ), rawproc.Value(size))
 	}
-	return master, slave
-}
-
-// checkProcess refuses what no session can do.
-func checkProcess(proc *rspec.Process) error {
-	switch {
-	case proc == nil:
-		return errors.New("the spec has no process")
-	case len(proc.Args) == 0:
-		return errors.New("the process has no arguments")
-	case proc.Cwd != "" && !strings.HasPrefix(proc.Cwd, "/"):
-		return fmt.Errorf("the working directory %q is not absolute", proc.Cwd)
-	case proc.ApparmorProfile != "", proc.SelinuxLabel != "":
-		return errors.New("security labels are not supported")
-	case proc.Scheduler != nil, proc.IOPriority != nil, proc.ExecCPUAffinity != nil:
-		return errors.New("scheduling attributes are not supported")
-	}
-	for _, list := range [][]string{proc.Args, proc.Env, {proc.Cwd}} {
-		for _, s := range list {
-			if strings.IndexByte(s, 0) >= 0 {
-				return fmt.Errorf("the process has a NUL in %q", s)
-			}
-		}
-	}
-	return nil
+	return slave
 }

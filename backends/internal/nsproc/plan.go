@@ -44,7 +44,7 @@ func newPlan(c *backends.Container) (*Plan, error) {
 	if !validID(c.ID) {
 		return nil, fmt.Errorf("%q is no container id", c.ID)
 	}
-	if err := checkProcess(s.Process); err != nil {
+	if err := CheckProcess(s.Process); err != nil {
 		return nil, err
 	}
 	if err := refuse(s); err != nil {
@@ -70,7 +70,7 @@ func validID(id string) bool {
 }
 
 // Initial says whether the container is in the initial user namespace, where root is really root.
-func (p *Plan) Initial() bool { return p.Mapping == nil && initialUserNS() }
+func (p *Plan) Initial() bool { return p.Mapping == nil && InitialUserNS() }
 
 // MayStart asks whoever wants the container whether it may be started now.
 func MayStart(c *backends.Container) error {
@@ -88,6 +88,9 @@ func refuse(s *rspec.Spec) error {
 		what  string
 	}{
 		{s.Hooks != nil, "hooks"},
+		{s.Process.ApparmorProfile != "" || s.Process.SelinuxLabel != "", "a security label"},
+		{s.Process.Scheduler != nil || s.Process.IOPriority != nil || s.Process.ExecCPUAffinity != nil, "a scheduling attribute"},
+		{l.RootfsPropagation != "", "a propagation of the root"},
 		{badTarget(s.Mounts), "a mount destination that is not absolute"},
 		{len(l.UIDMappings)+len(l.GIDMappings) > 0, "a user namespace"},
 		{l.IntelRdt != nil, "an Intel RDT class"},

@@ -22,7 +22,8 @@ const Inside = unix.RESOLVE_IN_ROOT | unix.RESOLVE_NO_MAGICLINKS
 // optionsSize is how long mount(2) lets options be: a page with its NUL.
 const optionsSize = 4095
 
-func initialUserNS() bool {
+// InitialUserNS says whether the caller is in the initial user namespace.
+func InitialUserNS() bool {
 	data, err := os.ReadFile("/proc/self/uid_map")
 	f := strings.Fields(string(data))
 	return err == nil && len(f) == 3 && f[0] == "0" && f[1] == "0" && f[2] == "4294967295"

@@ -62,8 +62,9 @@ func (p *Plan) run(ctx context.Context, backend string, io backends.Stdio, start
 		return backends.Exit{}, OtherBackend(lock.Backend)
 	}
 	s := &Session{
-		Pidfd: lock.Pidfd, UserNS: p.Mapping != nil, Flags: p.Flags, Process: p.Spec.Process, Filter: p.Filter, FilterFlags: p.FilterFlags,
-		Groups: lock.Groups, ownSignals: p.OwnSignals,
+		Pidfd: lock.Pidfd, Flags: p.Flags,
+		Command: Command{Process: p.Spec.Process, UserNS: p.Mapping != nil, Filter: p.Filter, FilterFlags: p.FilterFlags},
+		Groups:  lock.Groups, ownSignals: p.OwnSignals,
 	}
 	exit, err := s.run(ctx, io)
 	if (errors.Is(err, unix.ESRCH) || errors.Is(err, unix.ENOMEM)) && envlock.Dead(lock.Pidfd) {

@@ -2,6 +2,7 @@ package rootfs
 
 import (
 	"errors"
+	"slices"
 	"strings"
 
 	rspec "github.com/opencontainers/runtime-spec/specs-go"
@@ -135,4 +136,20 @@ func (m *mount) option(name string) error {
 
 func invalid(text string) error {
 	return &backends.Error{Kind: backends.Invalid, Err: errors.New(text)}
+}
+
+// MountOptions are the options that are not left to file systems.
+func MountOptions() []string {
+	list := []string{"bind", "rbind", "defaults", "async", "remount"}
+	for _, kind := range [...]string{"private", "slave", "shared", "unbindable"} {
+		list = append(list, kind, "r"+kind)
+	}
+	for _, name := range [...]string{
+		"ro", "rw", "nosuid", "suid", "nodev", "dev", "noexec", "exec", "noatime", "atime", "strictatime", "nostrictatime", "relatime",
+		"norelatime", "nodiratime", "diratime", "nosymfollow", "symfollow",
+	} {
+		list = append(list, name, "r"+name)
+	}
+	slices.Sort(list)
+	return list
 }

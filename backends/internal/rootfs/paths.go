@@ -3,6 +3,7 @@ package rootfs
 import (
 	"golang.org/x/sys/unix"
 
+	"github.com/karapace/karapace/backends/internal/nsproc"
 	"github.com/karapace/karapace/backends/internal/rawproc"
 )
 
@@ -20,14 +21,26 @@ func (b *Builder) readonlyPaths(paths []string) {
 	}
 }
 
+// null is a copy of the mount of /dev/null: of the container's own where it has one, so that nobody in it can change the
+// host's by way of a path that is masked with it.
+func (b *Builder) null(label string) rawproc.Reg {
+	null := b.Reg()
+	if b.initial && b.dev != 0 {
+		_, fd := nsproc.Lookup(b.Program, label, b.dev, "null", unix.O_PATH)
+		b.Call(label, unix.SYS_OPEN_TREE, rawproc.R(fd), rawproc.Str(""), rawproc.Int(unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC|unix.AT_EMPTY_PATH)).Into(null)
+		return null
+	}
+	b.Call(label, unix.SYS_OPEN_TREE, rawproc.Int(unix.AT_FDCWD), rawproc.Str("/dev/null"), rawproc.Int(unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC)).Into(null)
+	return null
+}
+
 // maskedPaths covers files by /dev/null and directories by an empty read-only file system.
 func (b *Builder) maskedPaths(paths []string) {
 	for _, path := range paths {
 		label := "mask " + path
 		open, target := b.lookup(label, path, unix.O_PATH)
 		start := b.Len()
-		null := b.Reg()
-		b.Call(label, unix.SYS_OPEN_TREE, rawproc.Int(unix.AT_FDCWD), rawproc.Str("/dev/null"), rawproc.Int(unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC)).Into(null)
+		null := b.null(label)
 		covered := b.attach(label, null, target)
 		empty := b.Len()
 		fs := &mount{target: path, fstype: "tmpfs", data: []string{"size=0", "nr_inodes=1"}}

@@ -8,6 +8,7 @@ import (
 const (
 	auditNative = unix.AUDIT_ARCH_AARCH64
 	auditCompat = unix.AUDIT_ARCH_ARM
+	nativeArch  = rspec.ArchAARCH64
 	compatArch  = rspec.ArchARM
 	x32Bit      = 0
 )
