@@ -5,86 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
-	"strconv"
-	"strings"
 	"time"
 
 	rspec "github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 
 	"github.com/karapace/karapace/backends/internal/cgroup"
-	"github.com/karapace/karapace/backends/internal/nsproc"
 )
-
-// Kill is the kill operation: a signal to the first process, or to everything in the container.
-func (s *Store) Kill(id string, sig unix.Signal, all bool) error {
-	c, err := s.open(id)
-	if err != nil {
-		return err
-	}
-	defer c.close()
-	pidfd, err := c.pidfd()
-	if err != nil {
-		if all { // which is called to make sure
-			return c.signalGroup(sig)
-		}
-		return fmt.Errorf("%s cannot be signalled: container not running", id)
-	}
-	defer unix.Close(pidfd)
-	if !all {
-		if err := unix.PidfdSendSignal(pidfd, sig, nil, 0); err != nil {
-			return fmt.Errorf("signal %s: %w", id, err)
-		}
-		return nil
-	}
-	pids, err := nsproc.Pids(c.rec.Pid)
-	if err != nil {
-		return c.signalGroup(sig)
-	}
-	for _, pid := range pids {
-		if err := unix.Kill(pid, sig); err != nil && err != unix.ESRCH {
-			return fmt.Errorf("signal process %d of %s: %w", pid, id, err)
-		}
-	}
-	return nil
-}
-
-// signalGroup signals what is in the container's control groups, which were made for it alone.
-func (c *container) signalGroup(sig unix.Signal) error {
-	if c.rec == nil || len(c.rec.Groups.Made) == 0 {
-		return nil
-	}
-	pids, err := groupPids(c.rec.Groups)
-	for _, pid := range pids {
-		if err := unix.Kill(pid, sig); err != nil && err != unix.ESRCH {
-			return fmt.Errorf("signal process %d of %s: %w", pid, c.id, err)
-		}
-	}
-	return err
-}
-
-// groupPids lists the processes of a container's own groups.
-func groupPids(p cgroup.Place) ([]int, error) {
-	seen := map[int]bool{}
-	var pids []int
-	for _, dir := range p.Dirs {
-		text, err := os.ReadFile(filepath.Join(dir, "cgroup.procs"))
-		if errors.Is(err, unix.ENOENT) {
-			continue
-		}
-		if err != nil {
-			return pids, err
-		}
-		for _, f := range strings.Fields(string(text)) {
-			if pid, err := strconv.Atoi(f); err == nil && pid > 0 && !seen[pid] {
-				seen[pid] = true
-				pids = append(pids, pid)
-			}
-		}
-	}
-	return pids, nil
-}
 
 // Delete is the delete operation. With force, a container that has not ended is ended, and one that is not there is none
 // to complain of.

@@ -23,12 +23,13 @@ type maker struct {
 	image   int // the executable the process waits in
 	console int // where the terminal's master is sent to, -1 for nowhere
 	slot    int // a descriptor that the master replaces
+	oom     int // a descriptor for oom_score_adj
 	ours    int // the other end of console, when that is ours
 }
 
 // maker prepares everything that can fail before there is a process.
 func (b *birth) maker() (*maker, error) {
-	m := &maker{birth: b, listen: -1, image: -1, console: -1, slot: -1, ours: -1}
+	m := &maker{birth: b, listen: -1, image: -1, console: -1, slot: -1, oom: -1, ours: -1}
 	err := m.prepare()
 	if err != nil {
 		m.close()
@@ -51,11 +52,20 @@ func (m *maker) prepare() error {
 	if m.image, err = newImageFile(); err != nil {
 		return err
 	}
+	if m.adjusts() {
+		if m.oom, err = unix.FcntlInt(uintptr(m.listen), unix.F_DUPFD_CLOEXEC, rawproc.FirstHigh); err != nil {
+			return err
+		}
+	}
 	if err := m.openConsole(); err != nil || m.console < 0 {
 		return err
 	}
 	m.slot, err = unix.FcntlInt(uintptr(m.console), unix.F_DUPFD_CLOEXEC, rawproc.FirstHigh)
 	return err
+}
+
+func (m *maker) adjusts() bool {
+	return m.plan.Spec.Process != nil && m.plan.Spec.Process.OOMScoreAdj != nil
 }
 
 // listenAt makes a socket in the container's directory.
@@ -84,7 +94,7 @@ func (c *container) address(name string) *unix.SockaddrUnix {
 
 func (m *maker) close() {
 	closeNamespaces(m.join)
-	for _, fd := range [...]int{m.listen, m.image, m.console, m.slot, m.ours} {
+	for _, fd := range [...]int{m.listen, m.image, m.console, m.slot, m.oom, m.ours} {
 		if fd >= 0 {
 			unix.Close(fd)
 		}
@@ -100,11 +110,14 @@ const stageHooks = 1
 func (m *maker) describe() *nsproc.Birth {
 	b := &nsproc.Birth{
 		Mapping: m.plan.Mapping, Flags: m.plan.Flags, Join: m.join, Groups: m.groups.Dirs, Keep: []int{m.listen, m.image},
-		Early: m.root.Early, Late: m.late, Last: m.last,
+		Early: m.early, Late: m.late, Last: m.last,
 		Pause: func(pid int, _ byte) error { return m.paused(context.Background(), pid) },
 	}
 	for fd := range m.preserved() {
 		b.Keep = append(b.Keep, fd)
+	}
+	if m.oom >= 0 {
+		b.Keep = append(b.Keep, m.oom)
 	}
 	if m.console >= 0 {
 		b.Keep = append(b.Keep, m.console, m.slot)
@@ -113,6 +126,13 @@ func (m *maker) describe() *nsproc.Birth {
 		b.Keep = append(b.Keep, ns.FD)
 	}
 	return b
+}
+
+func (m *maker) early(p *rawproc.Program) {
+	m.root.Early(p)
+	if m.oom >= 0 {
+		nsproc.OpenOOM(p, m.oom)
+	}
 }
 
 // late makes the root file system and enters it, with the hooks of the create operation in between.
@@ -155,6 +175,9 @@ func (m *maker) waiting(ctl int) ([]byte, error) {
 	report := p.Reg()
 	p.Call("report to the creator", unix.SYS_FCNTL, rawproc.Int(ctl), rawproc.Int(unix.F_DUPFD_CLOEXEC), rawproc.Int(rawproc.FirstHigh)).Into(report)
 	p.Call("become untraceable", unix.SYS_PRCTL, rawproc.Int(unix.PR_SET_DUMPABLE), rawproc.Int(0))
+	if m.oom >= 0 {
+		nsproc.WriteOOM(p, m.oom, *m.plan.Spec.Process.OOMScoreAdj)
+	}
 	p.Unblock(rawproc.SignalMask())
 	p.Call("take a name", unix.SYS_PRCTL, rawproc.Int(unix.PR_SET_NAME), rawproc.Str(pid1.Name))
 	p.Call("be ready", unix.SYS_WRITE, rawproc.R(report), rawproc.Bytes(make([]byte, pid1.ReadySize)), rawproc.Int(pid1.ReadySize))

@@ -113,6 +113,16 @@ func GiveStdio(p *rawproc.Program, proc *rspec.Process) {
 	}
 }
 
+// OpenOOM opens the process's oom_score_adj as the descriptor slot, one of the process's, for an image: a value that is
+// set before would be that of everybody who shares the memory.
+func OpenOOM(p *rawproc.Program, slot int) {
+	fd := openOOM(p)
+	p.Call("keep descriptor", unix.SYS_DUP3, rawproc.R(fd), rawproc.Int(slot), rawproc.Int(0))
+}
+
+// WriteOOM sets and closes it.
+func WriteOOM(p *rawproc.Program, slot, adj int) { writeOOM(p, rawproc.Int(slot), adj) }
+
 // Apart is how a Session starts that nothing of ours goes into the container with.
 type Apart struct {
 	Preserve int // how many descriptors from 3 on it keeps

@@ -88,12 +88,8 @@ func closeReg(p *rawproc.Program, r rawproc.Reg) {
 // traced, nor write to its own files in /proc, since it still shares our memory.
 func (s *Session) enter(p *rawproc.Program) {
 	if adj := s.Process.OOMScoreAdj; adj != nil {
-		fd := p.Reg()
-		text := fmt.Sprint(*adj)
-		p.Call("become traceable", unix.SYS_PRCTL, rawproc.Int(unix.PR_SET_DUMPABLE), rawproc.Int(1))
-		p.Call("open oom_score_adj", unix.SYS_OPENAT, rawproc.Int(unix.AT_FDCWD), rawproc.Str("/proc/self/oom_score_adj"), rawproc.Int(unix.O_WRONLY|unix.O_CLOEXEC), rawproc.Int(0)).Into(fd)
-		p.Call("set oom_score_adj to "+text, unix.SYS_WRITE, rawproc.R(fd), rawproc.Str(text), rawproc.Int(len(text)))
-		p.Call("close oom_score_adj", unix.SYS_CLOSE, rawproc.R(fd))
+		fd := openOOM(p)
+		writeOOM(p, rawproc.R(fd), *adj)
 	}
 	p.Call("become untraceable", unix.SYS_PRCTL, rawproc.Int(unix.PR_SET_DUMPABLE), rawproc.Int(0))
 	flags := s.Flags
@@ -104,6 +100,20 @@ func (s *Session) enter(p *rawproc.Program) {
 		return
 	}
 	p.Call("join namespaces", unix.SYS_SETNS, rawproc.Int(s.Pidfd), rawproc.Int(flags))
+}
+
+// openOOM opens the process's own oom_score_adj, which it must be traceable for.
+func openOOM(p *rawproc.Program) rawproc.Reg {
+	fd := p.Reg()
+	p.Call("become traceable", unix.SYS_PRCTL, rawproc.Int(unix.PR_SET_DUMPABLE), rawproc.Int(1))
+	p.Call("open oom_score_adj", unix.SYS_OPENAT, rawproc.Int(unix.AT_FDCWD), rawproc.Str("/proc/self/oom_score_adj"), rawproc.Int(unix.O_WRONLY|unix.O_CLOEXEC), rawproc.Int(0)).Into(fd)
+	return fd
+}
+
+func writeOOM(p *rawproc.Program, fd rawproc.Arg, adj int) {
+	text := fmt.Sprint(adj)
+	p.Call("set oom_score_adj to "+text, unix.SYS_WRITE, fd, rawproc.Str(text), rawproc.Int(len(text)))
+	p.Call("close oom_score_adj", unix.SYS_CLOSE, fd)
 }
 
 // stdio gives the command a session of its own, so that it can push no input into the caller's terminal, and its

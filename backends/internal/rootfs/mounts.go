@@ -71,11 +71,27 @@ func unified() bool {
 	return unix.Statfs("/sys/fs/cgroup", &st) == nil && st.Type == unix.CGROUP2_SUPER_MAGIC
 }
 
-// openSource opens what is bound, as the caller, who may reach what root of the container may not.
+// openSource opens what is bound, as the caller, who may reach what root of the container may not. In a document from
+// outside the mount is made in its turn, for the order in which mounts are seen is that in which they were made.
 func (b *Builder) openSource(m *mount) {
+	if b.plan.Foreign && !b.shares(m) {
+		m.fd = b.Reg()
+		b.Call("open "+m.source, unix.SYS_OPENAT, rawproc.Int(unix.AT_FDCWD), rawproc.Str(m.source), rawproc.Int(unix.O_PATH|unix.O_CLOEXEC), rawproc.Int(0)).Into(m.fd)
+		return
+	}
+	b.cloneSource(m, rawproc.Int(unix.AT_FDCWD), m.source, 0)
+}
+
+// shares says whether a mount is to be shared with the host.
+func (b *Builder) shares(m *mount) bool {
+	return m.bind && m.propagation == unix.MS_SHARED && (!b.plan.Foreign || b.propagation&unix.MS_SHARED != 0)
+}
+
+// cloneSource makes the mount of what is bound, which is not attached yet.
+func (b *Builder) cloneSource(m *mount, dir rawproc.Arg, path string, empty uint32) {
 	m.fd = b.Reg()
 	tree := func(flags uint32) *rawproc.Op {
-		return b.Call("open "+m.source, unix.SYS_OPEN_TREE, rawproc.Int(unix.AT_FDCWD), rawproc.Str(m.source), rawproc.Int(unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC|flags)).Into(m.fd)
+		return b.Call("open "+m.source, unix.SYS_OPEN_TREE, dir, rawproc.Str(path), rawproc.Int(unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC|empty|flags)).Into(m.fd)
 	}
 	attrFlags := uint32(unix.AT_RECURSIVE)
 	if !m.recursive {
@@ -109,6 +125,9 @@ func (b *Builder) setAttr(label string, fd rawproc.Reg, attr unix.MountAttr, fla
 
 // mount attaches a mount to its target beneath the root.
 func (b *Builder) mount(m *mount) {
+	if m.bind && b.plan.Foreign && !b.shares(m) {
+		b.cloneSource(m, rawproc.R(m.fd), "", unix.AT_EMPTY_PATH)
+	}
 	if !m.bind {
 		m.fd = b.newFS(m)
 		if b.plan.Foreign && m.propagation != 0 {
@@ -120,11 +139,20 @@ func (b *Builder) mount(m *mount) {
 	if m.fstype == "mqueue" && !m.bind && b.plan.Mapping != nil {
 		// Its root was made with the namespace, before anybody was root in it.
 		_, fd := b.lookup("open "+m.target, m.target, unix.O_PATH)
-		b.Call("chown "+m.target, unix.SYS_FCHOWNAT, rawproc.R(fd), rawproc.Str(""), rawproc.Int(0), rawproc.Int(0), rawproc.Int(unix.AT_EMPTY_PATH))
+		b.Call("chown "+m.target, unix.SYS_FCHOWNAT, rawproc.R(fd), rawproc.Str(""), rawproc.Int(0), rawproc.Int(0), rawproc.Int(unix.AT_EMPTY_PATH)).Allow(b.mayFail()...)
 	}
 	if filepath.Clean(m.target) == "/dev" && m.fstype == "tmpfs" && !m.bind {
 		_, b.dev = nsproc.Lookup(b.Program, "open /dev", b.root, "dev", unix.O_PATH|unix.O_DIRECTORY)
 	}
+}
+
+// mayFail is what giving a new namespace's file system to root of the container may fail with: one that the machine's
+// root has made belongs to that, who need not exist in the container.
+func (b *Builder) mayFail() []unix.Errno {
+	if b.plan.Foreign {
+		return []unix.Errno{unix.EPERM, unix.EINVAL, unix.EOVERFLOW}
+	}
+	return nil
 }
 
 // target opens a mount target; below a /dev of the container's own from there, since nothing above it can be missing.

@@ -88,7 +88,7 @@ func (b *Builder) Early(p *rawproc.Program) {
 		if m.propagation != 0 && m.propagation != unix.MS_PRIVATE {
 			propagation = unix.MS_SLAVE
 		}
-		shared = shared || m.bind && m.propagation == unix.MS_SHARED
+		shared = shared || b.shares(m)
 	}
 	if b.propagation&(unix.MS_SLAVE|unix.MS_SHARED) != 0 {
 		propagation = unix.MS_SLAVE
