@@ -136,16 +136,9 @@ func umask(u *rspec.User) uint32 {
 }
 
 func user(p *rawproc.Program, u *rspec.User) {
-	p.Call("set supplementary groups", unix.SYS_SETGROUPS, rawproc.Int(len(u.AdditionalGids)), rawproc.Value(firstOf(u.AdditionalGids)))
+	p.Call("set supplementary groups", unix.SYS_SETGROUPS, rawproc.Int(len(u.AdditionalGids)), rawproc.Array(append(slices.Clip(u.AdditionalGids), 0)))
 	p.Call("set gid", unix.SYS_SETRESGID, rawproc.Int(u.GID), rawproc.Int(u.GID), rawproc.Int(u.GID))
 	p.Call("set uid", unix.SYS_SETRESUID, rawproc.Int(u.UID), rawproc.Int(u.UID), rawproc.Int(u.UID))
-}
-
-func firstOf(gids []uint32) *uint32 {
-	if len(gids) == 0 {
-		return new(uint32)
-	}
-	return &gids[0]
 }
 
 // limitNames are the resources of setrlimit(2) by their numbers on every architecture Go has but mips and sparc.

@@ -79,6 +79,11 @@ func Value[T any](v *T) Arg {
 	return Arg{kind: argBytes, n: unsafe.Sizeof(*v), ptr: unsafe.Pointer(v)}
 }
 
+// Array is the address of the first of the values, which are not copied; there is at least one.
+func Array[T any](list []T) Arg {
+	return Arg{kind: argBytes, n: uintptr(len(list)) * unsafe.Sizeof(list[0]), ptr: unsafe.Pointer(unsafe.SliceData(list))}
+}
+
 // Strs is the address of a NULL-terminated array of C strings, an argv or envp.
 func Strs(list []string) Arg {
 	ptrs := make([]unsafe.Pointer, len(list)+1)
