@@ -111,16 +111,23 @@ func (b *Builder) cloneSource(m *mount, dir rawproc.Arg, path string, empty uint
 		}
 	}
 	b.setAttr("set mount options of "+m.source, m.fd, attr, attrFlags)
-	if m.attr != (unix.MountAttr{}) {
-		b.setAttr("set mount options of "+m.source, m.fd, m.attr, 0)
+	if m.attr == (unix.MountAttr{}) {
+		return
 	}
+	label := "set mount options of " + m.source
+	if atime := uint64(unix.MOUNT_ATTR__ATIME | unix.MOUNT_ATTR_NODIRATIME); b.plan.Foreign && !b.initial && m.attr.Attr_set&atime != 0 {
+		// How a mount of the host keeps access times is locked in a user namespace.
+		b.setAttr(label, m.fd, m.attr, 0).Allow(unix.EPERM).SkipIfOK(1)
+		m.attr.Attr_set &^= atime
+	}
+	b.setAttr(label, m.fd, m.attr, 0)
 }
 
-func (b *Builder) setAttr(label string, fd rawproc.Reg, attr unix.MountAttr, flags uint32) {
+func (b *Builder) setAttr(label string, fd rawproc.Reg, attr unix.MountAttr, flags uint32) *rawproc.Op {
 	if attr.Attr_set&unix.MOUNT_ATTR__ATIME != 0 {
 		attr.Attr_clr |= unix.MOUNT_ATTR__ATIME
 	}
-	b.Call(label, unix.SYS_MOUNT_SETATTR, rawproc.R(fd), rawproc.Str(""), rawproc.Int(unix.AT_EMPTY_PATH|flags), rawproc.Value(&attr), rawproc.Int(unix.MOUNT_ATTR_SIZE_VER0))
+	return b.Call(label, unix.SYS_MOUNT_SETATTR, rawproc.R(fd), rawproc.Str(""), rawproc.Int(unix.AT_EMPTY_PATH|flags), rawproc.Value(&attr), rawproc.Int(unix.MOUNT_ATTR_SIZE_VER0))
 }
 
 // mount attaches a mount to its target beneath the root.
