@@ -6,7 +6,7 @@ export GOFLAGS ?= -buildvcs=false
 .PHONY: build demo test test-repro test-conformance test-faults lint bench fuzz clean
 
 build: ## static binaries in bin/
-	go build -trimpath -tags urfave_cli_no_docs -ldflags "-s -w -X main.version=$(VERSION)" -o bin/ ./cmd/karapace ./cmd/karapace-store
+	go build -trimpath -tags urfave_cli_no_docs -ldflags "-s -w -X main.version=$(VERSION)" -o bin/ ./cmd/karapace ./cmd/karapace-store ./cmd/karapace-runtime
 	cd cmd/karapace-server && go build -trimpath -tags urfave_cli_no_docs -ldflags "-s -w -X main.version=$(VERSION)" -o ../../bin/ .
 
 demo: ## set up, build, and run a real environment through every backend that is here
@@ -25,9 +25,10 @@ test-repro: ## one lock of each package manager, built in every way there is: us
 	hack/test repro
 
 test-conformance: ## the public suites of the specifications, on ours and on others
-	hack/setup conformance
+	hack/setup runtimes conformance
 	$(MAKE) --no-print-directory build
 	hack/conformance/registry/run
+	hack/conformance/runtime/run
 
 test-faults: ## every file of a store damaged in every way
 	hack/setup runtimes tests

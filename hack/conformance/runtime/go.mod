@@ -1,4 +1,4 @@
-module github.com/karapace/karapace/hack/conformance
+module github.com/karapace/karapace/hack/conformance/runtime
 
 go 1.26.0
 
