@@ -142,7 +142,10 @@ func (m *maker) late(p *rawproc.Program, ctl int) {
 		m.terminal(p)
 	}
 	if h := m.plan.Spec.Hooks; h != nil && len(h.Prestart)+len(h.CreateRuntime)+len(h.CreateContainer) > 0 { //nolint:staticcheck // deprecated, and still asked for
+		// Hooks that run inside can join only what they could trace. Nobody else is in there yet.
+		nsproc.Traceable(p, true)
 		nsproc.Pause(p, ctl, stageHooks)
+		nsproc.Traceable(p, false)
 	}
 	m.root.Enter(p)
 	if m.plan.Spec.Process != nil {

@@ -21,11 +21,7 @@ func bundle(ts *testscript.TestScript, _ bool, args []string) {
 	if _, err := os.Stat(filepath.Join(dir, "rootfs")); err != nil {
 		ts.Check(makeRoot(filepath.Join(dir, "rootfs")))
 	}
-	doc := map[string]any{}
-	ts.Check(json.Unmarshal([]byte(document), &doc))
-	if os.Geteuid() != 0 {
-		ts.Check(rootless(doc))
-	}
+	var patches []map[string]any
 	for _, name := range args[1:] {
 		var patch map[string]any
 		text := os.Expand(ts.ReadFile(name), func(v string) string {
@@ -35,14 +31,31 @@ func bundle(ts *testscript.TestScript, _ bool, args []string) {
 			return ts.Getenv(v)
 		})
 		ts.Check(json.Unmarshal([]byte(text), &patch))
+		patches = append(patches, patch)
+	}
+	process := map[string]any{"process": map[string]any{"args": command}}
+	ts.Check(writeBundle(dir, append([]map[string]any{process}, patches...)...))
+}
+
+// writeBundle writes the config.json of a bundle.
+func writeBundle(dir string, patches ...map[string]any) error {
+	doc := map[string]any{}
+	if err := json.Unmarshal([]byte(document), &doc); err != nil {
+		return err
+	}
+	if os.Geteuid() != 0 {
+		if err := rootless(doc); err != nil {
+			return err
+		}
+	}
+	for _, patch := range patches {
 		merge(doc, patch)
 	}
-	if process, ok := doc["process"].(map[string]any); ok {
-		process["args"] = command
-	}
 	text, err := json.Marshal(doc)
-	ts.Check(err)
-	ts.Check(os.WriteFile(filepath.Join(dir, "config.json"), text, 0o644))
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(filepath.Join(dir, "config.json"), text, 0o644)
 }
 
 func merge(into, patch map[string]any) {

@@ -65,6 +65,15 @@ func (h *Hook) Run(ctx context.Context) error {
 	return nil
 }
 
+// Traceable lets others with the process's ids join its namespaces, or not.
+func Traceable(p *rawproc.Program, yes bool) {
+	value := 0
+	if yes {
+		value = 1
+	}
+	p.Call("become traceable or not", unix.SYS_PRCTL, rawproc.Int(unix.PR_SET_DUMPABLE), rawproc.Int(value))
+}
+
 // Terminal is the terminal of a container's first process.
 type Terminal struct {
 	Process   *rspec.Process
