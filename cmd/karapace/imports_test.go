@@ -39,6 +39,7 @@ var mayImport = map[string][]string{
 	"backends/internal":            {"backends", "backends/userns", "backends/internal/..."},
 	"backends/userns":              {"backends/internal/..."},
 	"backends/namespace":           {"backends", "backends/userns", "backends/internal/..."},
+	"backends/lifecycle":           {"backends", "backends/userns", "backends/internal/..."},
 	"backends/oci":                 {"backends", "backends/userns", "backends/internal/..."},
 	"backends/backendtest":         {"backends", "backends/userns", "backends/internal/..."},
 	"backends/mock":                {"backends", "backends/internal/..."},
@@ -48,8 +49,9 @@ var mayImport = map[string][]string{
 		"backends", "backends/userns", "backends/namespace", "backends/oci"},
 	"cmd/internal/builder": {"cmd/internal/failure", "cmd/internal/wire", "manifest", "manifest/distro", "manifest/distro/aptrepo", "manifest/distro/pgp", "ocispec", "bundle", "storage", "storage/rootview",
 		"storage/fetch", "storage/fstree", "storage/layers", "storage/ociimage", "storage/images", "storage/images/simplestreams", "backends", "backends/namespace", "backends/oci"},
-	"cmd/karapace":       {"cmd/internal/failure", "cmd/internal/engine", "manifest", "bundle", "storage", "backends"},
-	"cmd/karapace-store": {"cmd/internal/builder", "cmd/internal/failure", "cmd/internal/wire"},
+	"cmd/karapace":         {"cmd/internal/failure", "cmd/internal/engine", "manifest", "bundle", "storage", "backends"},
+	"cmd/karapace-runtime": {"backends", "backends/lifecycle"},
+	"cmd/karapace-store":   {"cmd/internal/builder", "cmd/internal/failure", "cmd/internal/wire"},
 }
 
 // confined is where third parties may be imported; one that is not here may be imported nowhere.
@@ -57,7 +59,7 @@ var confined = map[string][]string{
 	"github.com/pelletier/go-toml/v2":                  {"manifest"},
 	"github.com/containers/storage":                    {"storage/layers"},
 	"github.com/urfave/cli/v2":                         {"cmd/karapace"},
-	"github.com/opencontainers/runtime-spec/specs-go":  {"ocispec", "bundle", "backends", "cmd/internal/engine", "cmd/internal/builder"},
+	"github.com/opencontainers/runtime-spec/specs-go":  {"ocispec", "bundle", "backends", "cmd/internal/engine", "cmd/internal/builder", "cmd/karapace-runtime"},
 	"github.com/opencontainers/image-spec/specs-go":    {"storage/layers", "storage/ociimage", "storage/images", "cmd/internal/builder"},
 	"github.com/opencontainers/image-spec/specs-go/v1": {"storage/layers", "storage/ociimage", "storage/images", "cmd/internal/builder"},
 	"github.com/opencontainers/go-digest":              {"manifest", "storage", "cmd/internal"},
@@ -65,7 +67,7 @@ var confined = map[string][]string{
 	"github.com/klauspost/compress":                    {"storage/fstree", "storage/images/squashfs", "storage/ociimage", "manifest/distro/aptrepo"},
 	"github.com/klauspost/pgzip":                       {"storage/ociimage"},
 	"github.com/therootcompany/xz":                     {"storage/fstree", "storage/images/squashfs", "manifest/distro/aptrepo"},
-	"golang.org/x/sys/unix":                            {"storage", "backends", "cmd/internal", "cmd/karapace", "cmd/karapace-store"},
+	"golang.org/x/sys/unix":                            {"storage", "backends", "cmd/internal", "cmd/karapace", "cmd/karapace-runtime", "cmd/karapace-store"},
 	"golang.org/x/sync":                                {"storage", "manifest/distro", "cmd/internal/builder"},
 }
 
@@ -73,6 +75,9 @@ var confined = map[string][]string{
 var linked = []string{
 	"github.com/opencontainers/go-digest", "github.com/opencontainers/runtime-spec", "github.com/pelletier/go-toml/v2", "github.com/urfave/cli/v2", "github.com/xrash/smetrics", "golang.org/x/sys",
 }
+
+// linkedByRuntime are the only modules that karapace-runtime may hold, for the same reason.
+var linkedByRuntime = []string{"github.com/opencontainers/runtime-spec", "golang.org/x/sys"}
 
 // Imports point in the directions of the architecture, and third parties stay where they are wrapped.
 func TestImports(t *testing.T) {
@@ -172,15 +177,17 @@ func under(pkg string, places []string) bool {
 	return false
 }
 
-// The binary on the way of every command links nothing heavy.
+// The binaries that are started often link nothing heavy.
 func TestLinked(t *testing.T) {
-	info, err := buildinfo.ReadFile(filepath.Join(binaries, "karapace"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, m := range info.Deps {
-		if !slices.Contains(linked, m.Path) {
-			t.Errorf("karapace links %s, which every start pays for", m.Path)
+	for name, allowed := range map[string][]string{"karapace": linked, "karapace-runtime": linkedByRuntime} {
+		info, err := buildinfo.ReadFile(filepath.Join(binaries, name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, m := range info.Deps {
+			if !slices.Contains(allowed, m.Path) {
+				t.Errorf("%s links %s, which every start pays for", name, m.Path)
+			}
 		}
 	}
 }

@@ -30,9 +30,13 @@ type Hook struct {
 // Run runs the hook to its end, or to that of the context.
 func (h *Hook) Run(ctx context.Context) error {
 	p := new(rawproc.Program)
-	s := &Session{Pidfd: h.Pidfd, Flags: h.Flags, Command: Command{UserNS: h.UserNS, Process: new(rspec.Process)}}
 	mask := rawproc.SignalMask()
-	s.enter(p)
+	flags := h.Flags
+	if h.UserNS {
+		flags |= unix.CLONE_NEWUSER
+	}
+	// The container's first process may share our memory still, and must stay traceable to be joined.
+	p.Call("join namespaces", unix.SYS_SETNS, rawproc.Int(h.Pidfd), rawproc.Int(flags))
 	p.Clone("start hook", 0)
 	if h.UserNS {
 		p.BecomeRoot()
