@@ -76,6 +76,9 @@ func (p *plan) check() error {
 	if p.Filter, err = seccomp.Compile(s.Linux.Seccomp); err != nil {
 		return err
 	}
+	if s.Linux.MountLabel != "" {
+		p.warnings = append(p.warnings, "the host has no SELinux: the mount label is left out")
+	}
 	if p.FilterFlags, err = seccomp.Flags(s.Linux.Seccomp); err != nil || s.Process == nil {
 		return err
 	}
@@ -91,7 +94,9 @@ func (p *plan) process(proc *rspec.Process) error {
 		return err
 	}
 	var err error
-	p.attr, p.warnings, err = nsproc.NewAttributes(proc, p.Spec.Linux.Personality)
+	var warnings []string
+	p.attr, warnings, err = nsproc.NewAttributes(proc, p.Spec.Linux.Personality)
+	p.warnings = append(p.warnings, warnings...)
 	if unknown := nsproc.UnknownCaps(proc.Capabilities); err == nil && len(unknown) > 0 {
 		p.warnings = append(p.warnings, "the kernel's capabilities do not include "+strings.Join(unknown, ", "))
 	}
@@ -118,6 +123,9 @@ func refuse(s *rspec.Spec) error {
 		if unsupported.asked {
 			return fmt.Errorf("%s is not supported", unsupported.what)
 		}
+	}
+	if _, err := os.Stat("/sys/fs/selinux/enforce"); l.MountLabel != "" && err == nil {
+		return errors.New("a mount label is not supported")
 	}
 	for name := range l.Sysctl {
 		if strings.Contains(name, "..") || strings.HasPrefix(name, "/") {
