@@ -15,6 +15,8 @@ const (
 	fresh     = "karapace exec"
 	throughOC = "karapace exec --backend crun"
 	crunRun   = "crun run"
+	runcRun   = "runc run"
+	ociRun    = "karapace-runtime run"
 	podmanRun = "podman run --rm"
 	bwrap     = "bwrap"
 	freshRow  = "karapace exec, 10 in a row"
@@ -29,6 +31,8 @@ var startRows = []row{
 	{What: fresh, Against: crunRun, AtMost: 1, Goal: 0.8},
 	{What: fresh, Against: podmanRun, AtMost: 0.08},
 	{What: throughOC, Against: crunRun, AtMost: 1.5},
+	{What: ociRun, Against: crunRun, AtMost: 1},
+	{What: ociRun, Against: runcRun, AtMost: 0.4},
 	{What: freshRow, Against: floorRow},
 	{What: crunRun, Against: cFloor},
 	{What: bwrap, Against: cFloor},
@@ -51,10 +55,11 @@ func starts(ctx context.Context, l *lab) *group {
 		g.add(throughOC, l.karapace, "exec", "bench-crun", "--backend", "crun", "--", program)
 	}
 	if err := l.unpackRoot(ctx); err != nil {
-		g.missing(crunRun, err)
-		g.missing(bwrap, err)
+		for _, name := range [...]string{crunRun, runcRun, ociRun, bwrap} {
+			g.missing(name, err)
+		}
 	} else {
-		l.addCrunRun(ctx, g)
+		l.addRuns(ctx, g)
 		g.add(bwrap, "bwrap", "--unshare-user", "--unshare-pid", "--unshare-ipc", "--unshare-uts", "--unshare-cgroup-try",
 			"--bind", l.path("rootfs"), "/", "--proc", "/proc", "--dev", "/dev", "--", program)
 	}
@@ -137,12 +142,17 @@ func (l *lab) unpackRoot(ctx context.Context) error {
 	return err
 }
 
-func (l *lab) addCrunRun(ctx context.Context, g *group) {
+// addRuns runs one bundle by several runtimes.
+func (l *lab) addRuns(ctx context.Context, g *group) {
 	if err := l.bundle(ctx, "true", program); err != nil {
-		g.missing(crunRun, err)
+		for _, name := range [...]string{crunRun, runcRun, ociRun} {
+			g.missing(name, err)
+		}
 		return
 	}
 	g.add(crunRun, l.crun("run", "--bundle", l.path("true"), "bench")...)
+	g.add(runcRun, "runc", "--root", l.path("run", "runc"), "run", "--bundle", l.path("true"), "bench")
+	g.add(ociRun, l.karapace+"-runtime", "--root", l.path("run", "oci"), "run", "--bundle", l.path("true"), "bench")
 }
 
 func (l *lab) crun(argv ...string) []string {
