@@ -3,6 +3,7 @@ package backends
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"fmt"
 	"os"
 	"os/exec"
@@ -10,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	rfeatures "github.com/opencontainers/runtime-spec/specs-go/features"
 	"golang.org/x/sys/unix"
 )
 
@@ -19,8 +21,8 @@ type Info struct {
 	Available bool     `json:"available"`
 	Version   string   `json:"version,omitempty"`
 	Path      string   `json:"path,omitempty"`
-	Reason    string   `json:"reason,omitempty"` // why it is not available
-	Features  []string `json:"features,omitempty"`
+	Reason    string   `json:"reason,omitempty"`   // why it is not available
+	Features  []string `json:"features,omitempty"` // what it was built with, in small letters
 }
 
 // OCIRuntimes are the runtimes that the backend "oci" chooses from, the preferred first.
@@ -79,10 +81,9 @@ func detectRuntime(ctx context.Context, name string, dirs []string) Info {
 		return info
 	}
 	info.Available, info.Version = true, version(out)
-	for line := range strings.Lines(string(out)) {
-		if features, ok := strings.CutPrefix(line, "+"); ok { // crun lists what it was built with
-			info.Features = strings.Fields("+" + features)
-		}
+	info.Features = built(out)
+	if len(info.Features) == 0 {
+		info.Features = features(ctx, info.Path)
 	}
 	return info
 }
@@ -95,4 +96,51 @@ func version(out []byte) string {
 		return "unknown"
 	}
 	return string(f[len(f)-1])
+}
+
+// built reads the line of --version in which crun lists what it was built with: "+SYSTEMD +SECCOMP -CRIU".
+func built(out []byte) []string {
+	for line := range strings.Lines(string(out)) {
+		if strings.HasPrefix(line, "+") {
+			var names []string
+			for word := range strings.FieldsSeq(line) {
+				if name, with := strings.CutPrefix(word, "+"); with {
+					names = append(names, strings.ToLower(name))
+				}
+			}
+			return names
+		}
+	}
+	return nil
+}
+
+const featuresLimit = 1 << 20 // bytes
+
+// features asks a runtime for its features document (features.md of the runtime specification), which not all have.
+func features(ctx context.Context, path string) []string {
+	out, err := exec.CommandContext(ctx, path, "features").Output()
+	var doc rfeatures.Features
+	if err != nil || len(out) > featuresLimit || json.Unmarshal(out, &doc) != nil || doc.Linux == nil {
+		return nil
+	}
+	return summary(doc.Linux)
+}
+
+func summary(l *rfeatures.Linux) []string {
+	is := func(b *bool) bool { return b != nil && *b }
+	var names []string
+	for _, f := range []struct {
+		name string
+		has  bool
+	}{
+		{"cgroup1", l.Cgroup != nil && is(l.Cgroup.V1)}, {"cgroup2", l.Cgroup != nil && is(l.Cgroup.V2)},
+		{"systemd", l.Cgroup != nil && is(l.Cgroup.Systemd)}, {"seccomp", l.Seccomp != nil && is(l.Seccomp.Enabled)},
+		{"apparmor", l.Apparmor != nil && is(l.Apparmor.Enabled)}, {"selinux", l.Selinux != nil && is(l.Selinux.Enabled)},
+		{"idmap", l.MountExtensions != nil && l.MountExtensions.IDMap != nil && is(l.MountExtensions.IDMap.Enabled)},
+	} {
+		if f.has {
+			names = append(names, f.name)
+		}
+	}
+	return names
 }

@@ -168,8 +168,13 @@ func newEngine(store string) (*engine.Engine, error) {
 	if store, err = filepath.Abs(store); err != nil {
 		return nil, failure.New(failure.General, err, "")
 	}
+	self, err := os.Executable()
+	if err != nil {
+		return nil, failure.New(failure.General, err, "")
+	}
 	return &engine.Engine{
 		StoreRoot:    store,
+		Program:      self,
 		StoreProgram: storeProgram(),
 		User:         who,
 		Getenv:       os.Getenv,

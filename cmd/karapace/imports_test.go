@@ -44,13 +44,15 @@ var mayImport = map[string][]string{
 	"backends/backendtest":         {"backends", "backends/userns", "backends/internal/..."},
 	"backends/mock":                {"backends", "backends/internal/..."},
 	"cmd/internal/failure":         {},
+	"cmd/internal/doctor":          {},
+	"cmd/internal/probe":           {},
 	"cmd/internal/wire":            {"cmd/internal/failure", "manifest", "storage"},
-	"cmd/internal/engine": {"cmd/internal/failure", "cmd/internal/wire", "manifest", "ocispec", "bundle", "integration", "storage", "storage/rootview",
+	"cmd/internal/engine": {"cmd/internal/doctor", "cmd/internal/failure", "cmd/internal/probe", "cmd/internal/wire", "manifest", "ocispec", "bundle", "integration", "storage", "storage/rootview",
 		"backends", "backends/userns", "backends/namespace", "backends/oci"},
 	"cmd/internal/builder": {"cmd/internal/failure", "cmd/internal/wire", "manifest", "manifest/distro", "manifest/distro/aptrepo", "manifest/distro/pgp", "ocispec", "bundle", "storage", "storage/rootview",
 		"storage/fetch", "storage/fstree", "storage/layers", "storage/ociimage", "storage/images", "storage/images/simplestreams", "backends", "backends/namespace", "backends/oci"},
-	"cmd/karapace":         {"cmd/internal/failure", "cmd/internal/engine", "manifest", "bundle", "storage", "backends"},
 	"cmd/karapace-runtime": {"backends", "backends/lifecycle"},
+	"cmd/karapace":         {"cmd/internal/doctor", "cmd/internal/failure", "cmd/internal/engine", "cmd/internal/probe", "manifest", "bundle", "storage", "backends"},
 	"cmd/karapace-store":   {"cmd/internal/builder", "cmd/internal/failure", "cmd/internal/wire"},
 }
 

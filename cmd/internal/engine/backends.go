@@ -15,6 +15,30 @@ import (
 	"github.com/karapace/karapace/storage"
 )
 
+// BackendInfo is one backend of this host.
+type BackendInfo struct {
+	Name      string   `json:"name"`
+	Available bool     `json:"available"`
+	Version   string   `json:"version"`
+	Path      string   `json:"path"`
+	Reason    string   `json:"reason"` // why it is not available
+	Features  []string `json:"features"`
+}
+
+// Backends tells what can run environments here.
+func (e *Engine) Backends(ctx context.Context) []BackendInfo {
+	var out []BackendInfo
+	for _, i := range backends.Detect(ctx, e.BackendDirs) {
+		b := BackendInfo{Name: i.Name, Available: i.Available, Version: i.Version, Path: i.Path, Reason: i.Reason, Features: append([]string{}, i.Features...)}
+		var why *backends.Error
+		if err := oci.Unusable(i.Name); b.Available && errors.As(err, &why) {
+			b.Available, b.Reason = false, why.Err.Error()
+		}
+		out = append(out, b)
+	}
+	return out
+}
+
 // runtime is the backend for a session: the one asked for, else the configuration's, else the environment's own.
 func (e *Engine) runtime(ctx context.Context, r *storage.Record, asked string) (backends.Runtime, error) {
 	if asked != "" {

@@ -21,6 +21,7 @@ import (
 // Engine is the surroundings of every verb.
 type Engine struct {
 	StoreRoot    string
+	Program      string // the karapace binary
 	StoreProgram string // the karapace-store binary
 	User         User
 	Getenv       func(string) string
