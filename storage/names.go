@@ -22,7 +22,7 @@ func (e *NameTakenError) Error() string {
 
 // ChangeNames runs f while no other process changes names.
 func (s *Store) ChangeNames(ctx context.Context, f func() error) error {
-	l, err := WaitLock(ctx, s.Path("lock"), nil)
+	l, err := s.Lock(ctx, s.Path("names")+"/.")
 	if err != nil {
 		return err
 	}

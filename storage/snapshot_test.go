@@ -197,7 +197,7 @@ func TestAloneIn(t *testing.T) {
 	s := newStore(t)
 	r := put(t, s, "a", "one")
 	ctx := context.Background()
-	alone, err := s.AloneIn(ctx, r.EnvID, nil)
+	alone, err := s.AloneIn(ctx, r.EnvID)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -206,7 +206,7 @@ func TestAloneIn(t *testing.T) {
 	}
 	alone.Unlock()
 	first, err1 := s.TrySettledIn(r.EnvID)
-	second, err2 := s.SettledIn(ctx, r.EnvID, nil)
+	second, err2 := s.SettledIn(ctx, r.EnvID)
 	if first == nil || second == nil || err1 != nil || err2 != nil {
 		t.Fatalf("settled: %v, %v", err1, err2)
 	}
@@ -219,7 +219,7 @@ func TestAloneIn(t *testing.T) {
 		t.Fatal(err)
 	}
 	var gone *NotFoundError
-	if _, err := s.AloneIn(ctx, r.EnvID, nil); !errors.As(err, &gone) {
+	if _, err := s.AloneIn(ctx, r.EnvID); !errors.As(err, &gone) {
 		t.Errorf("in what is gone: %v", err)
 	}
 	if _, err := os.Stat(s.EnvDir(r.EnvID)); err == nil {

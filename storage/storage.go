@@ -9,9 +9,9 @@
 // was committed.
 //
 //	STORE/version             the layout's version
-//	STORE/lock                held for moments by what changes names or records
-//	STORE/gc.lock             shared by builds; held by what removes layers, files of the vault, or the store
+//	STORE/names               locked for moments by what changes names or records
 //	STORE/names/NAME          symbolic link to an env_id; valid only if that record has this name
+//	STORE/envs                locked: shared by builds, alone by what removes layers, files of the vault, or the store
 //	STORE/envs/ID             the directory itself is locked by who changes what the environment is made of
 //	STORE/envs/ID/record.json what makes the environment exist
 //	STORE/envs/ID/karapace.lock the lock it was built from
@@ -21,7 +21,7 @@
 //	STORE/envs/ID/upper.N     others: the record names the present one and those that are snapshots; the rest is garbage
 //	STORE/envs/ID/bundle      the OCI bundle; its rootfs is only ever a mount point; locked by karapace run
 //	STORE/envs/ID/state       kernel locks of the running environment
-//	STORE/layers, built       records of layers, and which build made which layer
+//	STORE/layers, built       records of layers, and which build made which layer; built/KEY.lock is held by that build
 //	STORE/fetched             locks whose files were fetched ahead: they are kept as if an environment had them
 //	STORE/quick               manifests and locks of environments made without a project
 //	STORE/quarantine          what verify-store --repair could not mend; a record or lock in it keeps gc from removing anything
@@ -33,7 +33,8 @@
 // # Invariants
 //
 // Every change becomes visible through one atomic rename, and what no record refers to is garbage. Reading never
-// creates anything. The directories belong to the user; what lies in upper, work and storage belongs to the user's
+// creates anything, and waits for nobody but who changes the very environment that is entered. Locks are the kernel's
+// (flock) and end with their holder; what a directory can be locked for is, since a directory is not taken for litter. The directories belong to the user; what lies in upper, work and storage belongs to the user's
 // subordinate ids and is touched inside the user namespace only.
 package storage
 
@@ -55,6 +56,9 @@ func (e *Error) Error() string { return fmt.Sprintf("store %s: %s", e.Path, e.Ms
 // Store is one store directory. It holds no open files and needs no closing.
 type Store struct {
 	root string
+
+	// Waiting is told of whoever a method has to wait for; nil tells nobody. It is called by the goroutine that waits.
+	Waiting Waiting
 }
 
 // Root is the store's directory.

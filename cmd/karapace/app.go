@@ -7,6 +7,7 @@ import (
 	"os/signal"
 	"os/user"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"syscall"
 	"time"
@@ -182,8 +183,17 @@ func newEngine(store string) (*engine.Engine, error) {
 		ConfigFile:   filepath.Join(config, "karapace", "config.toml"),
 		AptDir:       "/etc/apt",
 		BackendDirs:  filepath.SplitList(os.Getenv("KARAPACE_BACKEND_PATH")),
+		Words:        words(os.Args),
 		Overlay:      os.Getenv("KARAPACE_OVERLAY"),
 	}, nil
+}
+
+// words are the command line without the program and without what is to run inside.
+func words(argv []string) []string {
+	if i := slices.Index(argv, "--"); i >= 0 {
+		argv = argv[:i]
+	}
+	return argv[min(1, len(argv)):]
 }
 
 func currentUser() engine.User {

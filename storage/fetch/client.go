@@ -31,6 +31,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/karapace/karapace/manifest/distro"
+	"github.com/karapace/karapace/storage"
 )
 
 // Progress is told how a Fetch advances. Methods are called from several goroutines, one at a time.
@@ -51,6 +52,7 @@ type Options struct {
 	Progress  Progress // nil: silent
 	Parallel  int      // simultaneous transfers; 0 is 6
 	UserAgent string
+	Waiting   storage.Waiting // told of other processes that bring the same file; nil: silent
 
 	// Proxy tells which proxy a request goes through, nil for none; nil itself: none ever.
 	Proxy func(*http.Request) (*url.URL, error)

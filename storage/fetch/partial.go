@@ -12,9 +12,10 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/karapace/karapace/storage"
 )
 
 // partial is what has arrived of one file. Its lock is held from openPartial to close, so only one process adds to it.
@@ -35,7 +36,7 @@ func (c *Client) openPartial(ctx context.Context, key string) (*partial, error) 
 		if err != nil {
 			return nil, fmt.Errorf("open partial file: %w", err)
 		}
-		if err := lock(ctx, f); err != nil {
+		if err := storage.WaitFile(ctx, f, c.opts.Waiting); err != nil {
 			f.Close()
 			return nil, fmt.Errorf("lock partial file: %w", err)
 		}
@@ -63,21 +64,6 @@ func sameFile(f *os.File, name string) bool {
 	}
 	b, err := os.Lstat(name)
 	return err == nil && os.SameFile(a, b)
-}
-
-// lock waits without blocking a thread in the kernel, so that ctx can end it.
-func lock(ctx context.Context, f *os.File) error {
-	for {
-		err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
-		if !errors.Is(err, unix.EWOULDBLOCK) && !errors.Is(err, unix.EINTR) {
-			return err
-		}
-		select {
-		case <-ctx.Done():
-			return ctx.Err()
-		case <-time.After(50 * time.Millisecond):
-		}
-	}
 }
 
 // load hashes what an earlier attempt left; more than size bytes are worth nothing.

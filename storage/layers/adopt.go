@@ -45,7 +45,7 @@ func (s *Store) adopt(ctx context.Context, dir string, parent, diffID digest.Dig
 	if err := diffID.Validate(); err != nil {
 		return Layer{}, err
 	}
-	lock, err := storage.WaitLock(ctx, s.records(), nil)
+	lock, err := storage.WaitLock(ctx, s.records()+"/.", s.Waiting)
 	if err != nil {
 		return Layer{}, err
 	}

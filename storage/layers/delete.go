@@ -188,7 +188,7 @@ func childrenFirst(all []cstorage.Layer, needed map[string]bool) (order []string
 
 // locked runs f while no other process changes layers.
 func (s *Store) locked(ctx context.Context, what string, f func(cstorage.Store) error) error {
-	lock, err := storage.WaitLock(ctx, s.records(), nil)
+	lock, err := storage.WaitLock(ctx, s.records()+"/.", s.Waiting)
 	if err != nil {
 		return fmt.Errorf("%s: %w", what, err)
 	}

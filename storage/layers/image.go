@@ -58,7 +58,7 @@ func (s *Store) Image(ctx context.Context, diffIDs []digest.Digest, config ispec
 	if err != nil {
 		return nil, err
 	}
-	lock, err := storage.WaitLock(ctx, s.records(), nil)
+	lock, err := storage.WaitLock(ctx, s.records()+"/.", s.Waiting)
 	if err != nil {
 		return nil, fmt.Errorf("store image: %w", err)
 	}

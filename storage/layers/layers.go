@@ -44,6 +44,9 @@ import (
 type Store struct {
 	root string // the store's directory
 	open func() (cstorage.Store, error)
+
+	// Waiting is told of whoever a method has to wait for; nil tells nobody.
+	Waiting storage.Waiting
 }
 
 // Layer is a layer that exists.
@@ -72,7 +75,7 @@ func Open(root string, rootless bool) (*Store, error) {
 		return nil, err
 	}
 	s.open = sync.OnceValues(func() (cstorage.Store, error) {
-		c, err := openContainers(s.graphRoot(), rootless)
+		c, err := openContainers(s.graphRoot(), rootless, s.Waiting)
 		if err != nil {
 			return nil, &storage.Error{Path: root, Msg: fmt.Sprintf("open containers/storage: %v", err)}
 		}

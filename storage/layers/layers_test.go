@@ -506,12 +506,12 @@ func TestFreshRun(t *testing.T) {
 		run := s.graphRoot() + "/run"
 		check(t, os.WriteFile(run+"/boot-id", []byte("another"), 0o600))
 		check(t, os.WriteFile(run+"/overlay/overlay-false", []byte("it was so"), 0o600))
-		check(t, freshRun(s.graphRoot(), run))
+		check(t, freshRun(s.graphRoot(), run, nil))
 		if _, err := os.Stat(run + "/overlay/overlay-false"); !errors.Is(err, os.ErrNotExist) {
 			t.Errorf("the note stays: %v", err)
 		}
 		check(t, os.WriteFile(run+"/note", nil, 0o600))
-		check(t, freshRun(s.graphRoot(), run))
+		check(t, freshRun(s.graphRoot(), run, nil))
 		if _, err := os.Stat(run + "/note"); err != nil {
 			t.Errorf("emptied twice in one boot: %v", err)
 		}

@@ -1,6 +1,7 @@
 package layers
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -79,7 +80,7 @@ func (s *Store) kernelOverlay() bool {
 
 // openContainers opens containers/storage with options that depend on nothing of the host. It reads its configuration
 // files and variables whatever options it is given, so those are pointed to nothing in this process.
-func openContainers(graphRoot string, rootless bool) (cstorage.Store, error) {
+func openContainers(graphRoot string, rootless bool, waiting storage.Waiting) (cstorage.Store, error) {
 	for _, name := range []string{"STORAGE_OPTS", "_CONTAINERS_ROOTLESS_UID", "_CONTAINERS_ROOTLESS_GID", "_CONTAINERS_USERNS_CONFIGURED"} {
 		os.Unsetenv(name)
 	}
@@ -93,7 +94,7 @@ func openContainers(graphRoot string, rootless bool) (cstorage.Store, error) {
 		}
 	}
 	run := filepath.Join(graphRoot, "run")
-	if err := freshRun(graphRoot, run); err != nil {
+	if err := freshRun(graphRoot, run, waiting); err != nil {
 		return nil, err
 	}
 	return cstorage.GetStore(cstorage.StoreOptions{
@@ -114,16 +115,16 @@ func readableMounts(run string) bool {
 
 // freshRun empties the run root at the first use after a boot, or when it is damaged: containers/storage expects it in memory, and keeps there
 // what the kernel could do when it last asked.
-func freshRun(graphRoot, run string) error {
+func freshRun(graphRoot, run string, waiting storage.Waiting) error {
 	boot, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
 	if err != nil {
 		return err
 	}
-	lock, err := lockDir(graphRoot)
+	lock, err := storage.WaitLock(context.Background(), graphRoot+"/.", waiting) // for a moment, and nobody's to interrupt
 	if err != nil {
 		return err
 	}
-	defer lock.Close()
+	defer lock.Unlock()
 	marker := filepath.Join(run, "boot-id")
 	if b, err := readSmall(marker, 256); err == nil && string(b) == string(boot) && readableMounts(run) {
 		return nil
@@ -135,22 +136,4 @@ func freshRun(graphRoot, run string) error {
 		return err
 	}
 	return storage.WriteFile(marker, boot, 0o600)
-}
-
-// lockDir waits for the lock on a directory, for a moment only; closing the file gives it back.
-func lockDir(dir string) (*os.File, error) {
-	f, err := os.Open(dir)
-	if err != nil {
-		return nil, err
-	}
-	for {
-		err := unix.Flock(int(f.Fd()), unix.LOCK_EX)
-		if err == nil {
-			return f, nil
-		}
-		if err != unix.EINTR {
-			f.Close()
-			return nil, fmt.Errorf("lock %s: %w", dir, err)
-		}
-	}
 }

@@ -97,7 +97,7 @@ func (b *build) ensureBase(ctx context.Context) error {
 // exclusive keeps two processes from building the same layer at once: the second finds the first one's.
 func (b *build) exclusive(ctx context.Context, key digest.Digest, f func() error) error {
 	path := b.store.Path("built", key.Encoded()+".lock")
-	l, err := storage.WaitLock(ctx, path, func() { b.tell.Step("wait for another build of the same layer") })
+	l, err := b.store.Lock(ctx, path)
 	if err != nil {
 		return err
 	}

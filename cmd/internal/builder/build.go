@@ -98,7 +98,7 @@ func (w *worker) newBuild(req *wire.Build) (*build, error) {
 		return nil, failure.New(failure.General, err, "")
 	}
 	b.fetch, err = fetch.New(fetch.Options{
-		Vault: w.store.Path("vault"), Offline: req.Offline, AllowHTTP: b.config.InsecureHosts, Progress: w.tell, UserAgent: "karapace",
+		Vault: w.store.Path("vault"), Offline: req.Offline, AllowHTTP: b.config.InsecureHosts, Progress: w.tell, UserAgent: "karapace", Waiting: w.tell.waiting,
 		Proxy: http.ProxyFromEnvironment, // karapace passes the variables on, and no others
 	})
 	return b, failure.New(failure.Store, err, "")

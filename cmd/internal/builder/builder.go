@@ -64,6 +64,7 @@ func serve(ctx context.Context, in io.Reader, t *teller) (any, error) {
 	if err != nil {
 		return nil, failure.New(failure.Store, err, hintOf(err))
 	}
+	s.Waiting = t.waiting
 	w := &worker{store: s, rootless: req.Rootless, user: req.User, tell: t, overlay: req.Overlay}
 	lock, err := w.together(ctx, &req)
 	if err != nil {
@@ -87,9 +88,9 @@ func open(req *wire.Request) (*storage.Store, error) {
 func (w *worker) together(ctx context.Context, req *wire.Request) (*storage.Lock, error) {
 	switch {
 	case req.GC != nil || req.Images != nil || req.Migrate != nil || req.Check != nil && req.Check.Repair || req.Sweep != nil && req.Sweep.All:
-		return w.store.Alone(ctx, func() { w.tell.Step("wait for the end of builds") })
+		return w.store.Alone(ctx)
 	case req.Build != nil || req.Verify != nil || req.Export != nil || req.Check != nil:
-		return w.store.Share(ctx, func() { w.tell.Step("wait for a removal to end") })
+		return w.store.Share(ctx)
 	}
 	return nil, nil
 }
@@ -142,6 +143,7 @@ func (w *worker) layers() (*layers.Store, error) {
 		if err != nil {
 			return nil, failure.New(failure.Store, err, "")
 		}
+		l.Waiting = w.tell.waiting
 		w.opened = l
 	}
 	return w.opened, nil
@@ -202,6 +204,9 @@ func (t *teller) send(e wire.Event) error {
 
 // Step tells that a step of the work began.
 func (t *teller) Step(name string) { t.send(wire.Event{Step: name}) }
+
+// waiting tells for whom the work waits.
+func (t *teller) waiting(h storage.Holder) { t.Step("wait for " + h.String()) }
 
 // Note tells the user something.
 func (t *teller) Note(text string) { t.send(wire.Event{Note: text}) }

@@ -36,7 +36,7 @@ func (c *checker) environments(ctx context.Context) error {
 
 // environment checks one while nobody changes it.
 func (c *checker) environment(ctx context.Context, id manifest.EnvID) error {
-	lock, err := c.store.SettledIn(ctx, id, func() { c.tell.Step("wait for another command to end") })
+	lock, err := c.store.SettledIn(ctx, id)
 	var gone *storage.NotFoundError
 	if errors.As(err, &gone) {
 		return nil

@@ -68,7 +68,7 @@ func (w *worker) settle(ctx context.Context, req *wire.Export) (*storage.Record,
 		}
 		return r, lock, err
 	}
-	lock, err := w.store.SettledIn(ctx, req.EnvID, func() { w.tell.Step("wait for another command to end") })
+	lock, err := w.store.SettledIn(ctx, req.EnvID)
 	if err != nil {
 		return nil, nil, failure.New(failure.Store, err, "")
 	}

@@ -26,7 +26,7 @@ import (
 
 // aloneIn waits until nobody else changes an environment, makes sure that no session is in it, and reads its record.
 func (w *worker) aloneIn(ctx context.Context, id manifest.EnvID) (*storage.Record, *storage.Lock, error) {
-	lock, err := w.store.AloneIn(ctx, id, func() { w.tell.Step("wait for another command to end") })
+	lock, err := w.store.AloneIn(ctx, id)
 	if err != nil {
 		return nil, nil, failure.New(failure.Store, err, "")
 	}
@@ -204,7 +204,7 @@ func (w *worker) removeSnapshot(ctx context.Context, req *wire.RemoveSnapshot) e
 
 // readSnapshots computes the digests of an environment's snapshots, while they cannot be removed.
 func (w *worker) readSnapshots(ctx context.Context, id manifest.EnvID, res *wire.VerifyResult) error {
-	lock, err := w.store.SettledIn(ctx, id, nil)
+	lock, err := w.store.SettledIn(ctx, id)
 	if err != nil {
 		return failure.New(failure.Store, err, "")
 	}

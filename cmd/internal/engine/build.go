@@ -179,9 +179,9 @@ func (e *Engine) mayReplace(ctx context.Context, p *project, old *storage.Record
 }
 
 func (e *Engine) build(ctx context.Context, p *project, o BuildOptions, req wire.Build) (*BuildResult, error) {
-	s, err := storage.Create(e.StoreRoot)
+	s, err := e.newStore()
 	if err != nil {
-		return nil, storeFailure(err)
+		return nil, err
 	}
 	res, err := e.buildRequest(ctx, s, p, o, req)
 	if err != nil {
@@ -209,9 +209,9 @@ func (e *Engine) Fetch(ctx context.Context, o BuildOptions) (*FetchResult, error
 	if err != nil {
 		return nil, err
 	}
-	s, err := storage.Create(e.StoreRoot)
+	s, err := e.newStore()
 	if err != nil {
-		return nil, storeFailure(err)
+		return nil, err
 	}
 	res, err := e.buildRequest(ctx, s, p, o, wire.Build{FetchOnly: true})
 	if err != nil {

@@ -30,7 +30,8 @@ type Engine struct {
 	ImageServers []string // URLs; none: those of the configuration
 	AptDir       string   // the host's apt configuration
 	BackendDirs  []string
-	Overlay      string // what builds mount with: "kernel", "fuse", or empty for what works
+	Words        []string // the command line so far as others may see it: they are told for whom they wait
+	Overlay      string   // what builds mount with: "kernel", "fuse", or empty for what works
 	Progress     Progress
 }
 
@@ -51,11 +52,28 @@ type Progress interface {
 // store opens the store; none at all means that there is nothing in it.
 func (e *Engine) store() (*storage.Store, error) {
 	s, err := storage.Open(e.StoreRoot)
-	if errors.Is(err, storage.ErrNoStore) {
+	switch {
+	case errors.Is(err, storage.ErrNoStore):
 		return nil, err
+	case err != nil:
+		return nil, storeFailure(err)
 	}
-	return s, storeFailure(err)
+	s.Waiting = e.waiting
+	return s, nil
 }
+
+// newStore opens the store, making it where there is none.
+func (e *Engine) newStore() (*storage.Store, error) {
+	s, err := storage.Create(e.StoreRoot)
+	if err != nil {
+		return nil, storeFailure(err)
+	}
+	s.Waiting = e.waiting
+	return s, nil
+}
+
+// waiting tells for whom this process waits.
+func (e *Engine) waiting(h storage.Holder) { e.Progress.Step("wait for " + h.String()) }
 
 // find reads the record that ref names; an empty ref means the environment of the nearest karapace.lock.
 func (e *Engine) find(ref string) (*storage.Store, *storage.Record, error) {

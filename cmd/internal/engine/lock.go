@@ -76,9 +76,9 @@ func (e *Engine) resolve(ctx context.Context, p *project, o LockOptions) (*LockR
 
 // resolved makes a lock without writing it; out.Written tells whether it is to be.
 func (e *Engine) resolved(ctx context.Context, p *project, o LockOptions) (out *LockResult, text []byte, err error) {
-	s, err := storage.Create(e.StoreRoot)
+	s, err := e.newStore()
 	if err != nil {
-		return nil, nil, storeFailure(err)
+		return nil, nil, err
 	}
 	old, oldText := p.Lock, p.LockText
 	req := wire.Build{LockOnly: true, Twice: o.Twice}

@@ -75,9 +75,9 @@ func (e *Engine) pinned(ctx context.Context, p *project, satisfied bool) (string
 		ref.Digest = p.Lock.BaseImageDigest
 		return ref.String(), nil
 	}
-	s, err := storage.Create(e.StoreRoot)
+	s, err := e.newStore()
 	if err != nil {
-		return "", storeFailure(err)
+		return "", err
 	}
 	q := *p
 	q.LockText = nil

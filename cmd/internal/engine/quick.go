@@ -31,9 +31,9 @@ func (e *Engine) Quick(ctx context.Context, o QuickOptions) (*storage.Record, er
 	if err != nil {
 		return nil, failure.New(failure.Manifest, err, "")
 	}
-	s, err := storage.Create(e.StoreRoot)
+	s, err := e.newStore()
 	if err != nil {
-		return nil, storeFailure(err)
+		return nil, err
 	}
 	file := s.Path("quick", string(m.PreliminaryID())+".toml")
 	if err := storage.WriteFile(file, []byte(text), 0o644); err != nil {

@@ -21,7 +21,7 @@ func allow(r *storage.Record, a storage.Action, force bool) error {
 // aloneIn keeps sessions and other changes out of an environment for an action, if its state allows that and no session
 // is in it. It returns the record as it is then.
 func (e *Engine) aloneIn(ctx context.Context, s *storage.Store, r *storage.Record, a storage.Action, force bool) (*storage.Record, *storage.Lock, error) {
-	lock, err := s.AloneIn(ctx, r.EnvID, func() { e.Progress.Step("wait for another command to end") })
+	lock, err := s.AloneIn(ctx, r.EnvID)
 	if err != nil {
 		return nil, nil, lockFailure(err)
 	}
@@ -79,7 +79,7 @@ func settled(s *storage.Store, r *storage.Record) error {
 
 // awaitSettled waits until nobody changes an environment.
 func (e *Engine) awaitSettled(ctx context.Context, s *storage.Store, r *storage.Record) error {
-	lock, err := s.SettledIn(ctx, r.EnvID, func() { e.Progress.Step("wait for another command to end") })
+	lock, err := s.SettledIn(ctx, r.EnvID)
 	lock.Unlock()
 	return lockFailure(err)
 }

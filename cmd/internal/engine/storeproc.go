@@ -57,7 +57,7 @@ func (e *Engine) converse(ctx context.Context, mapping *userns.Mapping, body []b
 	}
 	defer out.Close()
 	p, err := userns.Start(mapping, &userns.Command{
-		Path: e.StoreProgram, Args: []string{"karapace-store"}, Env: e.storeEnv(), Dir: "/",
+		Path: e.StoreProgram, Args: append([]string{"karapace-store"}, e.Words...), Env: e.storeEnv(), Dir: "/",
 		Files: append([]*os.File{theirIn, theirOut, os.Stderr}, files...),
 	})
 	theirIn.Close()
