@@ -95,7 +95,7 @@ func (p *program) commands() []*cli.Command {
 		p.commitCommand(), p.snapshotsCommand(), p.restoreCommand(),
 		p.freezeCommand(), p.unfreezeCommand(), p.archiveCommand(), p.unarchiveCommand(),
 		p.exportCommand(),
-		p.imagesCommand(), p.gcCommand(), p.verifyStoreCommand(), p.migrateCommand(), p.backendsCommand(), p.doctorCommand(),
+		p.imagesCommand(), p.gcCommand(), p.verifyStoreCommand(), p.migrateCommand(), p.backendsCommand(), p.compareCommand(), p.doctorCommand(),
 	}
 	for _, c := range all {
 		c.HideHelpCommand = true

@@ -8,6 +8,8 @@ import (
 	"path/filepath"
 	"strings"
 
+	rspec "github.com/opencontainers/runtime-spec/specs-go"
+
 	"github.com/karapace/karapace/backends"
 	"github.com/karapace/karapace/bundle"
 	"github.com/karapace/karapace/storage"
@@ -91,14 +93,6 @@ func (e *Engine) target(ctx context.Context, target string, b BuildOptions) (*st
 
 // ephemeral runs one session whose writable layer and locks lie in dir.
 func (e *Engine) ephemeral(ctx context.Context, s *storage.Store, r *storage.Record, o SessionOptions, dir string) (backends.Exit, error) {
-	for _, d := range []string{"state", "upper", "work"} {
-		if err := os.Mkdir(filepath.Join(dir, d), 0o755); err != nil && !errors.Is(err, fs.ErrExist) {
-			return backends.Exit{}, storeFailure(err)
-		}
-	}
-	if err := bundle.Create(filepath.Join(dir, "bundle")); err != nil {
-		return backends.Exit{}, storeFailure(err)
-	}
 	spec, err := e.spec(s, r, o)
 	if err != nil {
 		return backends.Exit{}, err
@@ -107,11 +101,29 @@ func (e *Engine) ephemeral(ctx context.Context, s *storage.Store, r *storage.Rec
 	if err != nil {
 		return backends.Exit{}, err
 	}
-	mapping, err := e.mapping()
+	c, err := e.throwAway(s, r, spec, dir)
 	if err != nil {
 		return backends.Exit{}, err
 	}
-	exit, err := rt.Run(ctx, &backends.Container{
+	exit, err := rt.Run(ctx, c, o.Stdio)
+	return exit, backendFailure(err)
+}
+
+// throwAway makes a container of an environment's layers whose writable layer and locks lie in dir.
+func (e *Engine) throwAway(s *storage.Store, r *storage.Record, spec *rspec.Spec, dir string) (*backends.Container, error) {
+	for _, d := range []string{"state", "upper", "work"} {
+		if err := os.Mkdir(filepath.Join(dir, d), 0o755); err != nil && !errors.Is(err, fs.ErrExist) {
+			return nil, storeFailure(err)
+		}
+	}
+	if err := bundle.Create(filepath.Join(dir, "bundle")); err != nil {
+		return nil, storeFailure(err)
+	}
+	mapping, err := e.mapping()
+	if err != nil {
+		return nil, err
+	}
+	return &backends.Container{
 		ID:     "run-" + filepath.Base(dir),
 		Bundle: filepath.Join(dir, "bundle"),
 		State:  filepath.Join(dir, "state"),
@@ -120,6 +132,5 @@ func (e *Engine) ephemeral(ctx context.Context, s *storage.Store, r *storage.Rec
 			Lower: s.Lowers(r), Upper: filepath.Join(dir, "upper"), Work: filepath.Join(dir, "work"), Volatile: true,
 		},
 		Mapping: mapping,
-	}, o.Stdio)
-	return exit, backendFailure(err)
+	}, nil
 }

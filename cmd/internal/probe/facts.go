@@ -64,7 +64,7 @@ func (f *facts) descriptors() {
 	}
 	for _, n := range names {
 		target, err := os.Readlink("/proc/self/fd/" + n)
-		if err != nil || strings.HasPrefix(target, "anon_inode:[event") { // the directory itself, and Go's poller
+		if err != nil || ofGo(target) { // the directory itself, for one
 			continue
 		}
 		if kind, _, found := strings.Cut(target, ":["); found {
@@ -72,6 +72,15 @@ func (f *facts) descriptors() {
 		}
 		f.add("descriptors", n, target)
 	}
+}
+
+// ofGo tells whether what is open was opened by Go for itself: its poller, and what it learns its share of processors from.
+func ofGo(target string) bool {
+	switch filepath.Base(target) {
+	case "cpu.max", "cpu.cfs_quota_us", "cpu.cfs_period_us":
+		return strings.HasPrefix(target, "/sys/fs/cgroup/")
+	}
+	return strings.HasPrefix(target, "anon_inode:[event")
 }
 
 // status tells what /proc/self/status does (proc(5)).
