@@ -58,6 +58,9 @@ type Container struct {
 	// Starting, unless nil, is called by a session that is about to start the container, when no other session can any
 	// more. Its error keeps the container from being started and comes back from Run, wrapped.
 	Starting func() error `json:"-"`
+	// Waiting, unless nil, is told once when Run has to wait for a while: for another session that is starting the container,
+	// with an open file whose kernel lock (flock) that one holds, or with -1 for the end of the container of before.
+	Waiting func(fd int) `json:"-"`
 }
 
 // Rootfs is the root file system: an overlay of Lower, Upper and Work, or the directory Dir.

@@ -50,7 +50,7 @@ func (*Runtime) Run(ctx context.Context, c *backends.Container, io backends.Stdi
 }
 
 func run(ctx context.Context, c *backends.Container, io backends.Stdio) (backends.Exit, error) {
-	lock, err := envlock.Acquire(ctx, c.State)
+	lock, err := envlock.Acquire(ctx, c.State, c.Waiting)
 	if err != nil {
 		return backends.Exit{}, err
 	}

@@ -219,6 +219,28 @@ func TestWaitForGC(t *testing.T) {
 	build.ends(0)
 }
 
+// Who would enter while another session is starting the environment says for whom it waits, and goes on when that one is gone.
+func TestWaitForStart(t *testing.T) {
+	b := newWaitingBench(t)
+	b.karapace("exec", "t", "--", "true")
+	b.karapace("stop", "t")
+	id, err := os.Readlink(b.path("names", "t"))
+	must(t, err)
+	lock := b.lock(b.path("envs", id, "state", "lock"))
+	sessions := b.lock(b.path("envs", id, "state", "sessions"))
+	enter := b.start("exec", "t", "--", "echo", "in")
+	enter.says(`^wait for .*\(pid ` + strconv.Itoa(os.Getpid()))
+	quiet := b.start("--quiet", "exec", "t", "--", "true")
+	time.Sleep(2 * storage.Patience)
+	lock.Unlock()
+	sessions.Unlock()
+	enter.ends(0)
+	quiet.ends(0)
+	if enter.out.String() != "in\n" || quiet.said() != "" {
+		t.Errorf("it printed %q, and quietly %q", enter.out.String(), quiet.said())
+	}
+}
+
 // A session keeps nobody from anything but destroying and changing what it is in; who would enter what is being changed waits
 // and says for whom.
 func TestSessionsBlockNothing(t *testing.T) {

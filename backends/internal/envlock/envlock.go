@@ -76,19 +76,36 @@ type Session struct {
 	sessions int // held exclusively while Starting, otherwise shared
 }
 
-// Acquire takes a place in the container of the state directory, which must exist.
-func Acquire(ctx context.Context, dir string) (*Session, error) {
+// Waiting is told, once, that a place has to be waited for: of a file whose lock (flock) is held by another session, which
+// is starting the container, or of -1, while the container of before is ending.
+type Waiting func(fd int)
+
+// tellAfter is how long a wait has to last before it is told of.
+const tellAfter = 300 * time.Millisecond
+
+// Acquire takes a place in the container of the state directory, which must exist. A nil waiting is told nothing.
+func Acquire(ctx context.Context, dir string, waiting Waiting) (*Session, error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, patience, errStuck)
 	defer cancel()
+	begun := time.Now()
+	tell := func(fd int) {
+		if waiting != nil {
+			waiting(fd)
+			waiting = nil
+		}
+	}
 	for delay := time.Millisecond; ; delay = min(2*delay, 20*time.Millisecond) {
 		s := &Session{dir: dir, lock: -1, sessions: -1, Pidfd: -1}
-		done, err := s.try(ctx)
+		done, err := s.try(ctx, tell)
 		if err == nil && done {
 			return s, nil
 		}
 		s.Close()
 		if err != nil {
 			return nil, err
+		}
+		if time.Since(begun) > tellAfter {
+			tell(-1)
 		}
 		if err := sleep(ctx, delay); err != nil {
 			return nil, err
@@ -108,7 +125,7 @@ func sleep(ctx context.Context, d time.Duration) error {
 }
 
 // try makes one attempt; false means that what it saw has changed under it.
-func (s *Session) try(ctx context.Context) (bool, error) {
+func (s *Session) try(ctx context.Context, tell Waiting) (bool, error) {
 	if ctx.Err() != nil {
 		return false, context.Cause(ctx)
 	}
@@ -124,7 +141,7 @@ func (s *Session) try(ctx context.Context) (bool, error) {
 		}
 		return s.prepareStart(ctx)
 	case unix.EWOULDBLOCK:
-		return s.join(ctx)
+		return s.join(ctx, tell)
 	default:
 		return false, fmt.Errorf("lock %s/%s: %w", s.dir, lockName, err)
 	}
@@ -156,7 +173,7 @@ func (s *Session) prepareStart(ctx context.Context) (bool, error) {
 	return flock(s.sessions, unix.LOCK_EX|unix.LOCK_NB) == nil, nil
 }
 
-func (s *Session) join(ctx context.Context) (bool, error) {
+func (s *Session) join(ctx context.Context, tell Waiting) (bool, error) {
 	var err error
 	s.sessions, err = openFile(s.dir, sessionsName, unix.O_RDONLY)
 	if errors.Is(err, unix.ENOENT) {
@@ -165,7 +182,7 @@ func (s *Session) join(ctx context.Context) (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	if err := flockShared(ctx, s.sessions); err != nil {
+	if err := flockShared(ctx, s.sessions, tell); err != nil {
 		return false, err
 	}
 	pid, pidfd, err := holder(s.lock)
@@ -179,7 +196,7 @@ func (s *Session) join(ctx context.Context) (bool, error) {
 }
 
 // flockShared waits for the lock as long as ctx allows. What waits is a thread that outlives a cancelled wait.
-func flockShared(ctx context.Context, fd int) error {
+func flockShared(ctx context.Context, fd int, tell Waiting) error {
 	if err := flock(fd, unix.LOCK_SH|unix.LOCK_NB); err != unix.EWOULDBLOCK {
 		return err
 	}
@@ -193,11 +210,17 @@ func flockShared(ctx context.Context, fd int) error {
 		unix.Close(dup)
 		done <- err
 	}()
-	select {
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	case err := <-done:
-		return err
+	late := time.NewTimer(tellAfter)
+	defer late.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case err := <-done:
+			return err
+		case <-late.C:
+			tell(fd)
+		}
 	}
 }
 

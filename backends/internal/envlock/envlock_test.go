@@ -16,7 +16,7 @@ func acquire(t *testing.T, dir string) *Session {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
-	s, err := Acquire(ctx, dir)
+	s, err := Acquire(ctx, dir, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -51,12 +51,12 @@ func TestSecondWaits(t *testing.T) {
 	first := acquire(t, dir)
 	ctx, cancel := context.WithTimeout(context.Background(), 50*time.Millisecond)
 	defer cancel()
-	if s, err := Acquire(ctx, dir); !errors.Is(err, context.DeadlineExceeded) {
+	if s, err := Acquire(ctx, dir, nil); !errors.Is(err, context.DeadlineExceeded) {
 		t.Fatalf("%+v, %v", s, err)
 	}
 	got := make(chan *Session, 1)
 	go func() {
-		s, err := Acquire(context.Background(), dir)
+		s, err := Acquire(context.Background(), dir, nil)
 		if err != nil {
 			t.Error(err)
 		}
@@ -121,7 +121,7 @@ func TestNotes(t *testing.T) {
 	s.Close()
 	ctx, cancel := context.WithTimeout(context.Background(), 50*time.Millisecond)
 	defer cancel()
-	if _, err := Acquire(ctx, dir); !errors.Is(err, context.DeadlineExceeded) {
+	if _, err := Acquire(ctx, dir, nil); !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("a start beside the dying container: %v", err)
 	}
 	sleeper.Process.Kill()

@@ -38,7 +38,7 @@ func Run(ctx context.Context, backend string, p *Plan, io backends.Stdio, start 
 var errEnded = errors.New("the container has just ended")
 
 func (p *Plan) run(ctx context.Context, backend string, io backends.Stdio, start Starter) (backends.Exit, error) {
-	lock, err := envlock.Acquire(ctx, p.State)
+	lock, err := envlock.Acquire(ctx, p.State, p.Waiting)
 	if err != nil {
 		return backends.Exit{}, err
 	}

@@ -75,6 +75,22 @@ func (e *Engine) newStore() (*storage.Store, error) {
 // waiting tells for whom this process waits.
 func (e *Engine) waiting(h storage.Holder) { e.Progress.Step("wait for " + h.String()) }
 
+// waitingToEnter tells for whom a session waits: whoever is starting the environment.
+func (e *Engine) waitingToEnter(fd int) {
+	if fd < 0 {
+		e.Progress.Step("wait for the end of the environment's last session")
+		return
+	}
+	f, err := os.Open(fmt.Sprintf("/proc/self/fd/%d", fd))
+	if err != nil {
+		return
+	}
+	defer f.Close()
+	for _, h := range storage.Holders(f) {
+		e.waiting(h)
+	}
+}
+
 // find reads the record that ref names; an empty ref means the environment of the nearest karapace.lock.
 func (e *Engine) find(ref string) (*storage.Store, *storage.Record, error) {
 	if ref == "" {

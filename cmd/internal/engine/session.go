@@ -103,6 +103,7 @@ func (e *Engine) session(ctx context.Context, s *storage.Store, r *storage.Recor
 		Mapping: mapping,
 
 		Starting: func() error { return settled(s, r) },
+		Waiting:  e.waitingToEnter,
 	}
 	exit, err := rt.Run(ctx, c, o.Stdio)
 	return exit, backendFailure(err)
