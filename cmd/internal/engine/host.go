@@ -120,15 +120,18 @@ func (h *host) Try(ctx context.Context, what doctor.Attempt) error {
 		}
 		return err
 	case doctor.Container:
-		return h.tryContainer(ctx, os.TempDir(), func(dir string) backends.Rootfs { return backends.Rootfs{Dir: filepath.Join(dir, "lower")} })
-	case doctor.Overlay:
-		dir, err := nearest(h.StoreRoot)
+		dir, done, err := tempDir(os.TempDir())
 		if err != nil {
 			return err
 		}
-		if s, err := storage.Open(h.StoreRoot); err == nil {
-			dir = s.Path("tmp") // where gc finds what is left when this program is killed
+		defer done()
+		return h.tryContainer(ctx, dir, func(dir string) backends.Rootfs { return backends.Rootfs{Dir: filepath.Join(dir, "lower")} })
+	case doctor.Overlay:
+		dir, done, err := h.besideStore()
+		if err != nil {
+			return err
 		}
+		defer done()
 		return h.tryContainer(ctx, dir, func(dir string) backends.Rootfs {
 			return backends.Rootfs{Lower: []string{filepath.Join(dir, "lower")}, Upper: filepath.Join(dir, "upper"), Work: filepath.Join(dir, "work")}
 		})
@@ -136,16 +139,37 @@ func (h *host) Try(ctx context.Context, what doctor.Attempt) error {
 	return fmt.Errorf("%s is nothing to try", what)
 }
 
-// tryContainer starts a container that holds nothing but a probe, in a new directory in dir that goes with it.
+// besideStore makes a directory on the file system of the store: in it if there is one, where the next command that works on
+// layers removes what is left when this program is killed.
+func (h *host) besideStore() (dir string, done func(), err error) {
+	s, err := storage.Open(h.StoreRoot)
+	if err != nil {
+		if dir, err = nearest(h.StoreRoot); err != nil {
+			return "", nil, err
+		}
+		return tempDir(dir)
+	}
+	scratch, err := s.Scratch("doctor")
+	if err != nil {
+		return "", nil, err
+	}
+	return scratch.Dir, func() {
+		os.RemoveAll(scratch.Dir)
+		scratch.Release()
+	}, nil
+}
+
+func tempDir(parent string) (dir string, done func(), err error) {
+	dir, err = os.MkdirTemp(parent, ".karapace-doctor-")
+	return dir, func() { os.RemoveAll(dir) }, err
+}
+
+// tryContainer starts a container that holds nothing but a probe, in a directory that is empty.
 func (h *host) tryContainer(ctx context.Context, dir string, root func(dir string) backends.Rootfs) error {
 	mapping, err := h.mapping()
 	if err != nil {
 		return err
 	}
-	if dir, err = os.MkdirTemp(dir, ".karapace-doctor-"); err != nil {
-		return err
-	}
-	defer os.RemoveAll(dir)
 	for _, d := range []string{"lower/dev", "lower/proc", "lower/sys", "lower/run", "upper", "work", "state"} {
 		if err := os.MkdirAll(filepath.Join(dir, d), 0o755); err != nil {
 			return err
@@ -159,7 +183,7 @@ func (h *host) tryContainer(ctx context.Context, dir string, root func(dir strin
 		Process: ocispec.Process{Args: []string{probe.Path, probe.Time}, Cwd: "/", UID: uint32(h.User.UID), GID: uint32(h.User.GID)},
 	}
 	exit, err := namespace.New().Run(ctx, &backends.Container{
-		ID: filepath.Base(dir)[1:], Bundle: filepath.Join(dir, "bundle"), State: filepath.Join(dir, "state"), Spec: ocispec.Runtime(session), Rootfs: root(dir), Mapping: mapping,
+		ID: strings.TrimPrefix(filepath.Base(dir), "."), Bundle: filepath.Join(dir, "bundle"), State: filepath.Join(dir, "state"), Spec: ocispec.Runtime(session), Rootfs: root(dir), Mapping: mapping,
 	}, backends.Stdio{})
 	if goneErr := h.gone(context.WithoutCancel(ctx), filepath.Join(dir, "state")); err == nil {
 		err = goneErr
