@@ -70,16 +70,17 @@ func (p *program) comparison(c *engine.BackendComparison) error {
 	if err := p.table(rows); err != nil {
 		return err
 	}
+	tell := func(format string, args ...any) { fmt.Fprintln(p.stdout, printable(fmt.Sprintf(format, args...))) }
 	for _, b := range c.Backends {
 		if !b.Ran {
-			p.say("%s did not run: %s", b.Name, b.Reason)
+			tell("%s did not run: %s", b.Name, b.Reason)
 		}
 	}
-	p.say("medians of %d runs; %d facts are the same, %d differ", c.Runs, c.Same, len(c.Differences))
+	tell("medians of %d runs; %d facts are the same, %d differ", c.Runs, c.Same, len(c.Differences))
 	for _, d := range c.Differences {
-		p.say("%s: %s", d.Group, d.Name)
+		tell("%s: %s", d.Group, d.Name)
 		for _, line := range byValue(c.Backends, d) {
-			p.say("  %s", line)
+			tell("  %s", line)
 		}
 	}
 	return nil
