@@ -128,18 +128,18 @@ func TestWaitForBuild(t *testing.T) {
 	held := b.lock(b.layerLock())
 	defer held.Unlock()
 	build := b.start("build", "u.toml", "--name", "u")
-	if pid := build.says(`^wait for .* \(pid (\d+), begun \d+m?s ago\)$`); pid != strconv.Itoa(os.Getpid()) {
+	if pid := build.says(`^wait for .* \(pid (\d+), begun [0-9hms]+ ago\)$`); pid != strconv.Itoa(os.Getpid()) {
 		t.Errorf("the build waits for %s, not for this process", pid)
 	}
 	b.readers()
 
 	gc := b.start("gc")
-	pid, err := strconv.Atoi(gc.says(`^wait for karapace build u\.toml --name u \(pid (\d+), begun \d+s ago\)$`))
+	pid, err := strconv.Atoi(gc.says(`^wait for karapace build u\.toml --name u \(pid (\d+), begun [0-9hms]+ ago\)$`))
 	must(t, err)
 	b.readers()
 
 	must(t, syscall.Kill(pid, syscall.SIGSTOP))
-	gc.says(`^wait for karapace build u\.toml --name u \(pid \d+, begun \d+s ago, stopped\)$`)
+	gc.says(`^wait for karapace build u\.toml --name u \(pid \d+, begun [0-9hms]+ ago, stopped\)$`)
 	must(t, syscall.Kill(pid, syscall.SIGCONT))
 	for _, silent := range []string{"--quiet", "--json"} {
 		r := b.start("gc", silent)
@@ -238,6 +238,15 @@ func TestWaitForStart(t *testing.T) {
 	quiet.ends(0)
 	if enter.out.String() != "in\n" || quiet.said() != "" {
 		t.Errorf("it printed %q, and quietly %q", enter.out.String(), quiet.said())
+	}
+}
+
+// An environment that is ending by itself at that very moment is stopped as any other.
+func TestStopWhileEnding(t *testing.T) {
+	b := newWaitingBench(t)
+	for range 15 {
+		b.session()()
+		b.karapace("stop", "t")
 	}
 }
 

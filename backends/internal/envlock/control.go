@@ -137,11 +137,13 @@ func Stop(ctx context.Context, dir string, grace time.Duration) error {
 	}
 	defer unix.Close(pidfd)
 	if grace > 0 {
-		if err := signalAll(pidfd, unix.SIGTERM); err != nil && !errors.Is(err, unix.ESRCH) && !errors.Is(err, unix.ENOMEM) {
+		err := signalAll(pidfd, unix.SIGTERM)
+		dying := errors.Is(err, unix.ESRCH) || errors.Is(err, unix.ENOMEM) || errors.Is(err, unix.EPERM) && endsSoon(ctx, pidfd)
+		if err != nil && !dying {
 			return err
 		}
 		patience, cancel := context.WithTimeout(ctx, grace)
-		err := WaitExit(patience, pidfd)
+		err = WaitExit(patience, pidfd)
 		cancel()
 		if ctx.Err() != nil {
 			return err
@@ -154,6 +156,13 @@ func Stop(ctx context.Context, dir string, grace time.Duration) error {
 		return err
 	}
 	return waitGone(ctx, n)
+}
+
+// endsSoon waits a moment for the end of a process whose namespaces can no longer be joined, as those of one that is ending.
+func endsSoon(ctx context.Context, pidfd int) bool {
+	ctx, cancel := context.WithTimeout(ctx, time.Second)
+	defer cancel()
+	return WaitExit(ctx, pidfd) == nil
 }
 
 // Delete removes the lock files of a container that does not run, after waiting for one that has no session any more.
