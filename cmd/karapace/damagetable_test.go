@@ -25,8 +25,6 @@ import (
 
 // undamaged are the files whose damage is none, and why. A kind of damage that is named goes with it.
 var undamaged = []struct{ pattern, how, why string }{
-	{"lock", "", "only locked, never read"},
-	{"gc.lock", "", "only locked, never read"},
 	{"built/*.lock", "", "only locked, never read"},
 	{"storage/*.lock", "", "a lock and who wrote last, which only running processes compare"},
 	{"storage/*/*.lock", "", "a lock and who wrote last, which only running processes compare"},
