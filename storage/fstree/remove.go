@@ -6,7 +6,10 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"runtime"
+	"sync/atomic"
 
+	"golang.org/x/sync/errgroup"
 	"golang.org/x/sys/unix"
 )
 
@@ -40,7 +43,8 @@ func removeAt(dir int, name string) error {
 	if done || err != nil {
 		return err
 	}
-	return (&remover{top: dir, topName: name}).tree(dir, name, 0)
+	r := &remover{top: dir, topName: name, helpers: make(chan struct{}, min(runtime.GOMAXPROCS(0), maxRemovers)-1)}
+	return r.tree(dir, name, 0)
 }
 
 // unlinkAt removes an entry that is no directory; done is false when it is one.
@@ -66,10 +70,14 @@ func removeError(name string, err error) error {
 // maxDepth bounds the descriptors a removal holds. Deeper directories are first moved up.
 const maxDepth = 128
 
+// maxRemovers is how many processors remove one tree: with more the file system's journal is what they wait for.
+const maxRemovers = 4
+
 type remover struct {
 	top     int
 	topName string
-	moved   int
+	moved   atomic.Int64
+	helpers chan struct{} // holds one for each goroutine that removes a directory beside the caller
 }
 
 func (r *remover) tree(dir int, name string, depth int) error {
@@ -93,26 +101,43 @@ func (r *remover) tree(dir int, name string, depth int) error {
 	return r.rmdir(dir, name)
 }
 
+// children empties a directory, by itself or, as long as there are processors, with help for the directories in it.
 func (r *remover) children(fd, depth int) error {
 	names, err := readNames(fd)
 	if err != nil {
 		return err
 	}
-	for _, child := range names {
-		done, err := unlinkAt(fd, child)
+	var helped errgroup.Group
+	for _, name := range names {
+		done, err := unlinkAt(fd, name)
 		if err == nil && !done {
-			err = r.tree(fd, child, depth+1)
-		}
-		if errors.Is(err, unix.EACCES) { // without the write permission of root
-			if err = unix.Fchmod(fd, 0o700); err == nil {
-				err = removeAt(fd, child)
+			select {
+			case r.helpers <- struct{}{}:
+				helped.Go(func() error {
+					defer func() { <-r.helpers }()
+					return r.again(fd, name, r.tree(fd, name, depth+1))
+				})
+				continue
+			default:
+				err = r.tree(fd, name, depth+1)
 			}
 		}
-		if err != nil {
-			return err
+		if err = r.again(fd, name, err); err != nil {
+			return errors.Join(err, helped.Wait())
 		}
 	}
-	return nil
+	return helped.Wait()
+}
+
+// again tries what failed for want of the write permission of root.
+func (r *remover) again(fd int, name string, err error) error {
+	if !errors.Is(err, unix.EACCES) {
+		return err
+	}
+	if err := unix.Fchmod(fd, 0o700); err != nil {
+		return err
+	}
+	return removeAt(fd, name)
 }
 
 func (r *remover) rmdir(dir int, name string) error {
@@ -124,8 +149,7 @@ func (r *remover) rmdir(dir int, name string) error {
 
 // moveUp renames a directory that lies too deep to beside the tree's top, and removes it from there.
 func (r *remover) moveUp(dir int, name string) error {
-	r.moved++
-	up := fmt.Sprintf(".%s.%d.%d", r.topName[:min(len(r.topName), 200)], os.Getpid(), r.moved)
+	up := fmt.Sprintf(".%s.%d.%d", r.topName[:min(len(r.topName), 200)], os.Getpid(), r.moved.Add(1))
 	if err := unix.Renameat(dir, name, r.top, up); err != nil {
 		return removeError(name, err)
 	}
