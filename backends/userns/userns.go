@@ -16,6 +16,8 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/karapace/karapace/backends/internal/smallfile"
 )
 
 // MinIDs is how many subordinate ids a user needs: distributions use ids up to 65534 (nobody).
@@ -214,7 +216,7 @@ func ownRoot(kept []Range) []Range {
 
 // readSpans reads subuid(5): lines of NAME-OR-UID:START:COUNT. A file that is missing is empty.
 func readSpans(file, name string, uid uint32) ([]span, error) {
-	data, err := os.ReadFile(file)
+	data, err := smallfile.Read(file)
 	if errors.Is(err, os.ErrNotExist) {
 		return nil, nil
 	}
@@ -243,19 +245,33 @@ func parseSpan(start, count string) (span, bool) {
 	return span{uint32(a), uint32(n)}, err == nil && err2 == nil && n > 0 && a > 0 && a+n <= 1<<32-1
 }
 
+// Account is a user's name and home as /etc/passwd has them, empty when it does not know the uid.
+func Account(uid uint32) (name, home string) {
+	if f := passwd("/etc/passwd", uid); f != nil {
+		return f[0], f[5]
+	}
+	return "", ""
+}
+
 // userName finds uid's name in a passwd(5) file; "" when it is not there.
 func userName(file string, uid uint32) string {
-	data, err := os.ReadFile(file)
+	if f := passwd(file, uid); f != nil {
+		return f[0]
+	}
+	return ""
+}
+
+// passwd gives the fields of uid's line in a passwd(5) file, nil when there is none.
+func passwd(file string, uid uint32) []string {
+	data, err := smallfile.Read(file)
 	if err != nil {
-		return ""
+		return nil
 	}
 	id := strconv.FormatUint(uint64(uid), 10)
 	for line := range strings.Lines(string(data)) {
-		name, rest, _ := strings.Cut(line, ":")
-		_, rest, _ = strings.Cut(rest, ":")
-		if got, _, ok := strings.Cut(rest, ":"); ok && got == id {
-			return name
+		if f := strings.Split(strings.TrimSuffix(line, "\n"), ":"); len(f) == 7 && f[2] == id {
+			return f
 		}
 	}
-	return ""
+	return nil
 }

@@ -98,6 +98,26 @@ func TestLookup(t *testing.T) {
 	}
 }
 
+func TestPasswd(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "passwd")
+	text := "root:x:0:0:root:/root:/bin/sh\n# 1000\nshort:x:1000\nada:x:1000:1000:Ada:/home/ada:/bin/bash\nlast:x:1001:1001::/:"
+	if err := os.WriteFile(file, []byte(text), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	for uid, want := range map[uint32]string{0: "root /root", 1000: "ada /home/ada", 1001: "last /", 7: ""} {
+		got := ""
+		if f := passwd(file, uid); f != nil {
+			got = f[0] + " " + f[5]
+		}
+		if got != want {
+			t.Errorf("%d is %q, want %q", uid, got, want)
+		}
+	}
+	if f := passwd(file+".none", 0); f != nil {
+		t.Errorf("a file that is not there knows %q", f)
+	}
+}
+
 func TestLookupAsksTheNameService(t *testing.T) {
 	root := t.TempDir() + "/"
 	write(t, root+"usr/bin/newuidmap", "")

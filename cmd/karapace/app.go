@@ -1,19 +1,19 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"os"
 	"os/signal"
-	"os/user"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"syscall"
 	"time"
 
 	"github.com/urfave/cli/v2"
 
+	"github.com/karapace/karapace/backends/userns"
 	"github.com/karapace/karapace/cmd/internal/engine"
 	"github.com/karapace/karapace/cmd/internal/failure"
 )
@@ -43,6 +43,9 @@ func (p *program) start(app *cli.App, argv []string) error {
 		return usage(err)
 	}
 	p.line = line
+	if line.command != nil && !line.help {
+		app.Commands = []*cli.Command{line.command} // setting up the others costs as much as entering an environment does outside the kernel
+	}
 	return app.RunContext(p.ctx, line.args)
 }
 
@@ -198,11 +201,9 @@ func words(argv []string) []string {
 
 func currentUser() engine.User {
 	who := engine.User{UID: os.Getuid(), GID: os.Getgid(), Home: os.Getenv("HOME"), Shell: os.Getenv("SHELL"), Name: os.Getenv("USER")}
-	if u, err := user.LookupId(strconv.Itoa(who.UID)); err == nil {
-		who.Name = u.Username
-		if who.Home == "" {
-			who.Home = u.HomeDir
-		}
+	if name, home := userns.Account(uint32(who.UID)); name != "" {
+		who.Name = name
+		who.Home = cmp.Or(who.Home, home)
 	}
 	if who.Home == "" {
 		who.Home = "/"

@@ -14,6 +14,7 @@ type commandLine struct {
 	after   []string // what stands behind the first "--"
 	dashes  bool     // there was one
 	command *cli.Command
+	help    bool // of the program as a whole is asked for
 }
 
 // arrange takes argv apart. It knows every flag, so unknown ones, and values that are missing, are found here.
@@ -53,6 +54,7 @@ func arrange(app *cli.App, argv []string) (*commandLine, error) {
 			taken = append(taken, rest[0])
 			rest = rest[1:]
 		}
+		l.help = l.help || global && flag == cli.HelpFlag
 		if global {
 			globals = append(globals, taken...)
 		} else {

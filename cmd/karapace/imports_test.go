@@ -52,7 +52,7 @@ var mayImport = map[string][]string{
 	"cmd/internal/builder": {"cmd/internal/failure", "cmd/internal/wire", "manifest", "manifest/distro", "manifest/distro/aptrepo", "manifest/distro/pgp", "ocispec", "bundle", "storage", "storage/rootview",
 		"storage/fetch", "storage/fstree", "storage/layers", "storage/ociimage", "storage/images", "storage/images/simplestreams", "backends", "backends/namespace", "backends/oci"},
 	"cmd/karapace-runtime": {"backends", "backends/lifecycle"},
-	"cmd/karapace":         {"cmd/internal/doctor", "cmd/internal/failure", "cmd/internal/engine", "cmd/internal/probe", "manifest", "bundle", "storage", "backends"},
+	"cmd/karapace":         {"backends/userns", "cmd/internal/doctor", "cmd/internal/failure", "cmd/internal/engine", "cmd/internal/probe", "manifest", "bundle", "storage", "backends"},
 	"cmd/karapace-store":   {"cmd/internal/builder", "cmd/internal/failure", "cmd/internal/wire"},
 }
 

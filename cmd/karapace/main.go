@@ -1,3 +1,9 @@
+// This program waits more than it computes. It need not ask at every start how much of the processors its control group may
+// use, which costs as much as reading the record of an environment.
+//
+//go:debug containermaxprocs=0
+//go:debug updatemaxprocs=0
+
 // Command karapace gives development environments that are certain: see README.md and docs/cli.md.
 package main
 

@@ -33,6 +33,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/karapace/karapace/backends/internal/rawproc"
+	"github.com/karapace/karapace/backends/internal/smallfile"
 )
 
 const (
@@ -411,7 +412,7 @@ func WaitExit(ctx context.Context, pidfd int) error {
 
 // startTime is the start time of a process, 0 when it cannot be known (proc(5), stat field 22).
 func startTime(pid int) uint64 {
-	data, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat")
+	data, err := smallfile.Read("/proc/" + strconv.Itoa(pid) + "/stat")
 	if err != nil {
 		return 0
 	}
