@@ -80,6 +80,7 @@ func run(ctx context.Context, o options) error {
 		{importRows, imports},
 		{captureRows, captures},
 		{diffRows, diffs},
+		{lifeRows, life},
 		{installRows, installs},
 		{fetchRows, fetches},
 	} {
