@@ -8,8 +8,11 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/opencontainers/go-digest"
@@ -191,15 +194,16 @@ func (s *Store) Records() ([]*Record, []error) {
 	if err != nil {
 		return nil, []error{err}
 	}
+	records, errs := make([]*Record, len(ids)), make([]error, len(ids))
+	eachOf(len(ids), func(i int) { records[i], errs[i] = s.Record(ids[i]) })
 	var all []*Record
 	var bad []error
-	for _, id := range ids {
-		r, err := s.Record(id)
+	for i, r := range records {
 		var gone *NotFoundError
-		switch {
+		switch err := errs[i]; {
 		case errors.As(err, &gone):
-			if _, err := os.Lstat(s.EnvDir(id)); err == nil { // it would have gone whole
-				bad = append(bad, s.damaged(id, "it is missing"))
+			if _, err := os.Lstat(s.EnvDir(ids[i])); err == nil { // it would have gone whole
+				bad = append(bad, s.damaged(ids[i], "it is missing"))
 			}
 		case err != nil:
 			bad = append(bad, err)
@@ -214,6 +218,25 @@ func (s *Store) Records() ([]*Record, []error) {
 		return strings.Compare(string(a.EnvID), string(b.EnvID))
 	})
 	return all, bad
+}
+
+// alone is how many records one processor reads sooner than it has got another to help.
+const alone = 16
+
+// eachOf calls f with the numbers below n, on as many processors as are worth it.
+func eachOf(n int, f func(int)) {
+	var next atomic.Int64
+	work := func() {
+		for i := next.Add(1) - 1; i < int64(n); i = next.Add(1) - 1 {
+			f(int(i))
+		}
+	}
+	var others sync.WaitGroup
+	for range min(runtime.GOMAXPROCS(0)-1, n/alone) {
+		others.Go(work)
+	}
+	work()
+	others.Wait()
 }
 
 func (s *Store) ids() ([]manifest.EnvID, error) {
@@ -275,6 +298,12 @@ func (s *Store) named(name string) *Record {
 
 // IsID tells whether a file name can be the full id of an environment, or a sha256.
 func IsID(s string) bool { return len(s) == 64 && isHex(s) }
+
+// isDigest tells whether d can be the digest of a layer.
+func isDigest(d digest.Digest) bool {
+	encoded, ok := strings.CutPrefix(string(d), string(digest.SHA256)+":")
+	return ok && IsID(encoded)
+}
 
 func isHex(s string) bool {
 	for i := range len(s) {

@@ -118,7 +118,7 @@ func (r *Record) checkSnapshots() string {
 	known := map[digest.Digest]bool{"": true}
 	for _, s := range r.Snapshots {
 		switch {
-		case s.Layer.Validate() != nil || s.ID != SnapshotID(s.Parent, s.Layer):
+		case !isDigest(s.Layer) || s.ID != SnapshotID(s.Parent, s.Layer):
 			return fmt.Sprintf("%q is not the id of a snapshot", s.ID)
 		case !filepath.IsLocal(s.Dir):
 			return fmt.Sprintf("the snapshot directory %q leaves the environment", s.Dir)

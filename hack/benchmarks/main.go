@@ -19,6 +19,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"strconv"
 	"strings"
 	"syscall"
 )
@@ -34,8 +35,8 @@ type options struct {
 const importRounds = 5
 
 func main() {
-	if len(os.Args) == 3 && os.Args[1] == captureMode {
-		if err := capture(context.Background(), os.Args[2]); err != nil {
+	if done, err := runMode(context.Background(), os.Args[1:]); done || err != nil {
+		if err != nil {
 			fmt.Fprintln(os.Stderr, "bench:", err)
 			os.Exit(1)
 		}
@@ -62,6 +63,21 @@ func main() {
 	}
 }
 
+// runMode does what this program starts itself for, in the user's namespace.
+func runMode(ctx context.Context, args []string) (done bool, err error) {
+	switch {
+	case len(args) == 2 && args[0] == captureMode:
+		return true, capture(ctx, args[1])
+	case len(args) == 4 && args[0] == multiplyMode:
+		n, err := strconv.Atoi(args[3])
+		if err != nil {
+			return true, err
+		}
+		return true, multiply(ctx, args[1], args[2], n)
+	}
+	return false, nil
+}
+
 func run(ctx context.Context, o options) error {
 	l, err := newLab(o)
 	if err != nil {
@@ -81,6 +97,7 @@ func run(ctx context.Context, o options) error {
 		{captureRows, captures},
 		{diffRows, diffs},
 		{lifeRows, life},
+		{crowdRows, crowds},
 		{installRows, installs},
 		{fetchRows, fetches},
 	} {

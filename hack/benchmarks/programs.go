@@ -48,8 +48,11 @@ func (l *lab) build(ctx context.Context, name, value string, args ...string) (ma
 }
 
 func writeManifest(file, image, value string) error {
-	text := fmt.Sprintf("manifest_version = 1\n\n[base]\nimage = %q\n\n[env]\nWHICH = %q\n", image, value)
-	return os.WriteFile(file, []byte(text), 0o644)
+	return os.WriteFile(file, manifestText(image, value), 0o644)
+}
+
+func manifestText(image, value string) []byte {
+	return fmt.Appendf(nil, "manifest_version = 1\n\n[base]\nimage = %q\n\n[env]\nWHICH = %q\n", image, value)
 }
 
 // buildMany fills a store of its own.
