@@ -28,6 +28,7 @@ type garbage struct {
 
 // gc removes what no environment, and no lock that was fetched ahead, needs. Everything is found before anything goes.
 func (w *worker) gc(ctx context.Context, req *wire.GC) (*wire.GCResult, error) {
+	w.tell.Step("read what environments need")
 	roots, err := w.roots(!req.Quarantine)
 	if err != nil {
 		return nil, err
@@ -35,6 +36,7 @@ func (w *worker) gc(ctx context.Context, req *wire.GC) (*wire.GCResult, error) {
 	if err := w.protected(ctx); err != nil {
 		return nil, err
 	}
+	w.tell.Step("look for what none needs")
 	all, err := w.garbage(ctx, roots)
 	if err != nil {
 		return nil, failure.New(failure.Store, err, "")
@@ -45,6 +47,9 @@ func (w *worker) gc(ctx context.Context, req *wire.GC) (*wire.GCResult, error) {
 			return nil, failure.New(failure.Store, err, "")
 		}
 		all = append(all, aside...)
+	}
+	if len(all) > 0 && !req.DryRun {
+		w.tell.Step(fmt.Sprintf("remove %d things", len(all)))
 	}
 	res := &wire.GCResult{Removed: []wire.Garbage{}}
 	for _, g := range all {
