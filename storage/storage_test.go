@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -201,6 +202,48 @@ func TestDamagedRecords(t *testing.T) {
 		if err := os.WriteFile(path, body, 0o644); err != nil {
 			t.Fatal(err)
 		}
+	}
+}
+
+// However many records there are, each is found once, in the order of age, and each damaged one is named.
+func TestManyRecords(t *testing.T) {
+	s := newStore(t)
+	const n = 300
+	for i := range n {
+		r := &Record{RecordVersion: 1, EnvID: manifest.EnvID(fmt.Sprintf("%064x", i)), State: "built", CreatedAt: time.Unix(int64(n-i), 0)}
+		for j := range 5 {
+			r.Add(snap(r.Current, fmt.Sprint(i, j), fmt.Sprint("upper.", j)))
+		}
+		body, err := EncodeRecord(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if i%100 == 7 {
+			body = body[1:]
+		}
+		dir := s.EnvDir(r.EnvID)
+		if err := errors.Join(os.Mkdir(dir, 0o755), os.WriteFile(filepath.Join(dir, "record.json"), body, 0o644)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.Mkdir(s.EnvDir(manifest.EnvID(strings.Repeat("f", 64))), 0o755); err != nil { // it goes just now
+		t.Fatal(err)
+	}
+	good, bad := s.Records()
+	if len(good) != n-3 || len(bad) != 3 {
+		t.Fatalf("%d records and %v", len(good), bad)
+	}
+	for i, want := 0, n-1; want >= 0; want-- {
+		if want%100 == 7 {
+			if name := fmt.Sprintf("%064x", want)[:12]; !slices.ContainsFunc(bad, func(err error) bool { return strings.Contains(err.Error(), name) }) {
+				t.Errorf("nobody tells of %s: %v", name, bad)
+			}
+			continue
+		}
+		if got := string(good[i].EnvID); got != fmt.Sprintf("%064x", want) || len(good[i].Snapshots) != 5 {
+			t.Fatalf("record %d is %s", i, got)
+		}
+		i++
 	}
 }
 
