@@ -226,9 +226,6 @@ func TestManyRecords(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if err := os.Mkdir(s.EnvDir(manifest.EnvID(strings.Repeat("f", 64))), 0o755); err != nil { // it goes just now
-		t.Fatal(err)
-	}
 	good, bad := s.Records()
 	if len(good) != n-3 || len(bad) != 3 {
 		t.Fatalf("%d records and %v", len(good), bad)
