@@ -27,6 +27,7 @@ func inspecting(n int) string { return fmt.Sprintf("karapace inspect, %d environ
 func executing(n int) string  { return fmt.Sprintf("karapace exec, %d environments", n) }
 func listing(n int) string    { return fmt.Sprintf("karapace list, %d environments with snapshots", n) }
 func collecting(n int) string { return fmt.Sprintf("karapace gc --dry-run, %d environments", n) }
+func checking(n int) string   { return fmt.Sprintf("karapace verify-store, %d environments", n) }
 
 // crowdRows compare a store of a thousand with one of ten. What looks at every environment takes at most as many times
 // longer as there are more of them.
@@ -35,13 +36,14 @@ var crowdRows = []row{
 	{What: executing(many), Against: executing(few), AtMost: 1.5},
 	{What: listing(many), Against: listing(few), AtMost: many / few},
 	{What: collecting(many), Against: collecting(few), AtMost: many / few},
+	{What: checking(many), Against: checking(few), AtMost: many / few},
 }
 
 func crowds(ctx context.Context, l *lab) *group {
-	g := &group{name: "crowded stores", rounds: l.rounds}
+	g := &group{name: "crowded stores", rounds: max(1, l.rounds/4)}
 	for _, n := range []int{few, many} {
 		store := l.path(fmt.Sprintf("crowd%d", n))
-		names := []string{inspecting(n), executing(n), listing(n), collecting(n)}
+		names := []string{inspecting(n), executing(n), listing(n), collecting(n), checking(n)}
 		if err := l.crowd(ctx, store, n); err != nil {
 			for _, name := range names {
 				g.missing(name, err)
@@ -49,7 +51,7 @@ func crowds(ctx context.Context, l *lab) *group {
 			continue
 		}
 		one := crowdName(n / 2)
-		for i, args := range [][]string{{"inspect", one}, {"exec", one, "--", program}, {"list"}, {"gc", "--dry-run"}} {
+		for i, args := range [][]string{{"inspect", one}, {"exec", one, "--", program}, {"list"}, {"gc", "--dry-run"}, {"verify-store"}} {
 			g.add(names[i], append([]string{l.karapace, "--store", store}, args...)...)
 		}
 	}
@@ -129,9 +131,11 @@ func another(ctx context.Context, s *storage.Store, r storage.Record, lock manif
 	if out, err := exec.CommandContext(ctx, "cp", "-a", from, dir).CombinedOutput(); err != nil {
 		return fmt.Errorf("copy environment: %w: %s", err, out)
 	}
-	return errors.Join(
-		os.WriteFile(filepath.Join(dir, "karapace.lock"), lock.Encode(), 0o644),
-		os.WriteFile(filepath.Join(dir, "record.json"), record, 0o644),
-		os.Symlink(string(r.EnvID), s.Path("names", value)),
-	)
+	for name, data := range map[string][]byte{"karapace.lock": lock.Encode(), "record.json": record} {
+		if err := os.WriteFile(filepath.Join(dir, name), data, 0o644); err != nil {
+			return err
+		}
+		storage.WriteCopy(dir, name, data)
+	}
+	return os.Symlink(string(r.EnvID), s.Path("names", value))
 }
