@@ -291,6 +291,7 @@ func testBinds(t *testing.T, s *suite) {
 		bind(host, "/ro", "rbind", "ro"),
 		bind(filepath.Join(host, "file"), "/etc/one", "bind"),
 		bind(private, "/private", "rbind"),
+		bind("/dev", "/devices", "rbind", "ro"), // has other file systems mounted below
 	)
 	if got := b.output("read", "/etc/one"); got != "of the host" {
 		t.Errorf("the file has %q", got)
@@ -304,6 +305,13 @@ func testBinds(t *testing.T, s *suite) {
 	}
 	if r := b.run("write", "/ro/sub/new2", "x"); r.ShellCode() != 99 || !strings.Contains(r.stderr, "read-only") {
 		t.Errorf("read-only bind: code %d, %s", r.ShellCode(), r.stderr)
+	}
+	canary := "karapace-test-" + filepath.Base(b.dir)
+	if r := b.run("write", "/devices/shm/"+canary, "x"); r.ShellCode() != 99 || !strings.Contains(r.stderr, "read-only") {
+		t.Errorf("what is mounted below a read-only bind: code %d, %s", r.ShellCode(), r.stderr)
+	}
+	if os.Remove("/dev/shm/"+canary) == nil {
+		t.Error("a file was made on the host, below a read-only bind")
 	}
 	b.gone()
 	b.c.Spec.Mounts = append(b.c.Spec.Mounts, bind("/nonexistent/source", "/x", "bind"))

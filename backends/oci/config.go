@@ -55,8 +55,12 @@ func (c *container) config() *rspec.Spec {
 		Env: []string{"PATH=/bin"}, // without which youki refuses to start anything
 	}
 	spec.Mounts = nil
-	for _, m := range c.plan.Spec.Mounts {
-		spec.Mounts = append(spec.Mounts, c.mount(m))
+	for i, m := range c.plan.Spec.Mounts {
+		m = c.mount(m)
+		if sealed, ok := c.sealed[i]; ok {
+			m.Source = sealed.path
+		}
+		spec.Mounts = append(spec.Mounts, m)
 	}
 	return &spec
 }

@@ -9,6 +9,8 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
+	"strconv"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -23,7 +25,8 @@ import (
 type container struct {
 	*Runtime
 	plan    *nsproc.Plan
-	initial bool // it is in the initial user namespace
+	initial bool           // it is in the initial user namespace
+	sealed  map[int]sealed // by the place among the spec's mounts
 }
 
 // start makes the process that becomes the runtime, which makes the container's first process.
@@ -32,7 +35,7 @@ func (c *container) start(ctx context.Context, lock *envlock.Session) (*nsproc.P
 	if err != nil {
 		return nil, err
 	}
-	if err := c.checkSources(); err != nil {
+	if err := c.takeSources(); err != nil {
 		return nil, err
 	}
 	if err := c.writeFiles(); err != nil {
@@ -74,16 +77,47 @@ func (c *container) loopback(lock *envlock.Session) error {
 	return nsproc.LoopbackOf(lock.Pidfd, c.plan.Mapping != nil)
 }
 
-// checkSources names a bind mount's source that is not there, which not every runtime does.
-func (c *container) checkSources() error {
-	for _, m := range c.plan.Spec.Mounts {
-		if m := c.mount(m); m.Type == "bind" {
-			if _, err := os.Stat(m.Source); err != nil {
-				return fmt.Errorf("mount %s: %w", m.Destination, err)
-			}
+// sealed is a copy of a host's mount, and of all below it, that nobody can write to. Runtimes of old make only the topmost of
+// them read-only.
+type sealed struct {
+	source, path string
+	file         bool
+}
+
+// takeSources names a bind mount's source that is not there, which not every runtime does, and finds out what is to be sealed.
+func (c *container) takeSources() error {
+	c.sealed = map[int]sealed{}
+	for i, m := range c.plan.Spec.Mounts {
+		m = c.mount(m)
+		if m.Type != "bind" {
+			continue
+		}
+		info, err := os.Stat(m.Source)
+		if err != nil {
+			return fmt.Errorf("mount %s: %w", m.Destination, err)
+		}
+		if slices.Contains(m.Options, "ro") && slices.Contains(m.Options, "rbind") {
+			c.sealed[i] = sealed{m.Source, filepath.Join(c.plan.State, stateName, ".sealed-"+strconv.Itoa(i)), !info.IsDir()}
 		}
 	}
 	return nil
+}
+
+// seal mounts the copies on the file system of the runtime's state.
+func (c *container) seal(p *rawproc.Program) {
+	for _, s := range c.sealed {
+		label := "make all of " + s.source + " read-only"
+		if s.file {
+			p.Call(label, unix.SYS_MKNODAT, rawproc.Int(unix.AT_FDCWD), rawproc.Str(s.path), rawproc.Int(unix.S_IFREG|0o600), rawproc.Int(0))
+		} else {
+			p.Call(label, unix.SYS_MKDIRAT, rawproc.Int(unix.AT_FDCWD), rawproc.Str(s.path), rawproc.Int(0o700))
+		}
+		tree := p.Reg()
+		p.Call(label, unix.SYS_OPEN_TREE, rawproc.Int(unix.AT_FDCWD), rawproc.Str(s.source), rawproc.Int(unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC|unix.AT_RECURSIVE)).Into(tree)
+		attr := unix.MountAttr{Attr_set: unix.MOUNT_ATTR_RDONLY}
+		p.Call(label, unix.SYS_MOUNT_SETATTR, rawproc.R(tree), rawproc.Str(""), rawproc.Int(unix.AT_EMPTY_PATH|unix.AT_RECURSIVE), rawproc.Value(&attr), rawproc.Int(unix.MOUNT_ATTR_SIZE_VER0))
+		p.Call(label, unix.SYS_MOVE_MOUNT, rawproc.R(tree), rawproc.Str(""), rawproc.Int(unix.AT_FDCWD), rawproc.Str(s.path), rawproc.Int(unix.MOVE_MOUNT_F_EMPTY_PATH))
+	}
 }
 
 // prepare mounts what the runtime starts from.
@@ -104,6 +138,7 @@ func (c *container) prepare(p *rawproc.Program, root *nsproc.Root) {
 			mount("hide the cgroups", "tmpfs", "/sys/fs/cgroup", unix.MS_RDONLY, "mode=755")
 		}
 	}
+	c.seal(p)
 }
 
 // hybridCgroups says whether the host shows cgroup v2 below a v1 hierarchy.
