@@ -180,7 +180,8 @@ func (b *birth) paused(ctx context.Context, pid int) error {
 	b.hooked = true
 	h := b.plan.Spec.Hooks
 	state := b.hookState(rspec.StateCreated)
-	if err := callHooks(ctx, "prestart", h.Prestart, state, runHook); err != nil { //nolint:staticcheck // deprecated, and still asked for
+	//lint:ignore SA1019 it is deprecated, and still asked for
+	if err := callHooks(ctx, "prestart", h.Prestart, state, runHook); err != nil {
 		return err
 	}
 	state = b.hookState(rspec.StateCreating)

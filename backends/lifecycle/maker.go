@@ -141,7 +141,8 @@ func (m *maker) late(p *rawproc.Program, ctl int) {
 	if m.console >= 0 {
 		m.terminal(p)
 	}
-	if h := m.plan.Spec.Hooks; h != nil && len(h.Prestart)+len(h.CreateRuntime)+len(h.CreateContainer) > 0 { //nolint:staticcheck // deprecated, and still asked for
+	//lint:ignore SA1019 it is deprecated, and still asked for
+	if h := m.plan.Spec.Hooks; h != nil && len(h.Prestart)+len(h.CreateRuntime)+len(h.CreateContainer) > 0 {
 		// Hooks that run inside can join only what they could trace. Nobody else is in there yet.
 		nsproc.Traceable(p, true)
 		nsproc.Pause(p, ctl, stageHooks)

@@ -88,3 +88,75 @@ func TestWeight(t *testing.T) {
 		}
 	}
 }
+
+// The files of groups that limits are written to are there before, and so are not made.
+func TestPlaceVersion1(t *testing.T) {
+	h := tree(t, "3:cpu,cpuacct:/user\n2:pids:/user\n1:name=systemd:/user\n0::/\n", map[string]string{
+		"cpu,cpuacct/cgroup.procs": "", "cpu,cpuacct/user/x": "", "cpu,cpuacct/user/a/b/cpu.shares": "",
+		"pids/cgroup.procs": "", "pids/user/x": "", "pids/user/a/b/pids.max": "",
+		"systemd/cgroup.procs": "", "systemd/user/x": "",
+	})
+	shares, limit := uint64(99), int64(7)
+	p, err := h.Place(Request{Path: "a/b", Resources: &rspec.LinuxResources{CPU: &rspec.LinuxCPU{Shares: &shares}, Pids: &rspec.LinuxPids{Limit: &limit}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []string{h.Root + "/cpu,cpuacct/user/a/b", h.Root + "/pids/user/a/b", h.Root + "/systemd/user/a/b"}
+	if !slices.Equal(p.Dirs, want) {
+		t.Errorf("directories %v", p.Dirs)
+	}
+	if made := []string{h.Root + "/systemd/user/a", h.Root + "/systemd/user/a/b"}; !slices.Equal(p.Made, made) {
+		t.Errorf("made %v", p.Made)
+	}
+	for name, want := range map[string]string{"cpu,cpuacct/user/a/b/cpu.shares": "99", "pids/user/a/b/pids.max": "7"} {
+		if got, err := os.ReadFile(filepath.Join(h.Root, name)); err != nil || string(got) != want {
+			t.Errorf("%s is %q, %v", name, got, err)
+		}
+	}
+	if !p.Remove() {
+		t.Error("not removed")
+	}
+	if _, err := os.Stat(h.Root + "/systemd/user/a"); err == nil {
+		t.Error("what was made is there")
+	}
+	if _, err := os.Stat(h.Root + "/pids/user/a/b"); err != nil {
+		t.Error("what was not made is gone")
+	}
+}
+
+func TestPlaceRefused(t *testing.T) {
+	kernel, allow, class := int64(1), true, uint32(1)
+	v1 := "1:pids:/\n0::/\n"
+	for name, c := range map[string]struct {
+		self string
+		r    rspec.LinuxResources
+		want string
+	}{
+		"no controller": {v1, rspec.LinuxResources{Network: &rspec.LinuxNetwork{ClassID: &class}}, "no cgroup controller net_cls"},
+		"unified on 1":  {v1, rspec.LinuxResources{Unified: map[string]string{"memory.high": "1"}}, "the host has version 1"},
+		"devices on 2":  {"0::/\n", rspec.LinuxResources{Devices: []rspec.LinuxDeviceCgroup{{Allow: false, Access: "rwm"}}}, "take linux.resources.devices out"},
+		"kernel on 2":   {"0::/\n", rspec.LinuxResources{Memory: &rspec.LinuxMemory{KernelTCP: &kernel, UseHierarchy: &allow}}, "no limits of kernel memory"},
+		"path on 2":     {"0::/\n", rspec.LinuxResources{Unified: map[string]string{"../x": "1"}}, "has no file"},
+	} {
+		files := map[string]string{"pids/cgroup.procs": ""}
+		if c.self != v1 {
+			files = map[string]string{"cgroup.controllers": "memory", "cgroup.subtree_control": "memory"}
+		}
+		h := tree(t, c.self, files)
+		if _, err := h.Place(Request{Path: "/x", Resources: &c.r}); err == nil || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%s: error %v, want %q", name, err, c.want)
+		}
+	}
+}
+
+// Rules about devices keep their order; a container to which everything is denied keeps what all have.
+func TestDeviceRules(t *testing.T) {
+	major, minor := int64(10), int64(229)
+	got, err := resourcesV1(&rspec.LinuxResources{Devices: []rspec.LinuxDeviceCgroup{{Access: "rwm"}, {Allow: true, Type: "c", Major: &major, Minor: &minor, Access: "rw"}}})
+	if err != nil || len(got) < 3 || got[0] != (setting{"devices", "devices.deny", "a"}) || got[1] != (setting{"devices", "devices.allow", "c 10:229 rw"}) {
+		t.Fatalf("%v, %v", got, err)
+	}
+	if !slices.Contains(got, setting{"devices", "devices.allow", "c 1:3 rwm"}) {
+		t.Errorf("no /dev/null in %v", got)
+	}
+}

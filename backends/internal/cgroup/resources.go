@@ -47,7 +47,8 @@ func resourcesV1(r *rspec.LinuxResources) ([]setting, error) {
 		number(&l, "memory", "memory.limit_in_bytes", m.Limit)
 		number(&l, "memory", "memory.soft_limit_in_bytes", m.Reservation)
 		number(&l, "memory", "memory.memsw.limit_in_bytes", m.Swap)
-		number(&l, "memory", "memory.kmem.limit_in_bytes", m.Kernel) //nolint:staticcheck // deprecated, and still asked for
+		//lint:ignore SA1019 it is deprecated, and still asked for
+		number(&l, "memory", "memory.kmem.limit_in_bytes", m.Kernel)
 		number(&l, "memory", "memory.kmem.tcp.limit_in_bytes", m.KernelTCP)
 		number(&l, "memory", "memory.swappiness", m.Swappiness)
 		if m.DisableOOMKiller != nil && *m.DisableOOMKiller {
@@ -232,7 +233,8 @@ func memoryV2(l *list, m *rspec.LinuxMemory) error {
 	if m == nil {
 		return nil
 	}
-	if m.Kernel != nil || m.KernelTCP != nil || m.Swappiness != nil || m.DisableOOMKiller != nil && *m.DisableOOMKiller { //nolint:staticcheck // deprecated, and still asked for
+	//lint:ignore SA1019 it is deprecated, and still asked for
+	if m.Kernel != nil || m.KernelTCP != nil || m.Swappiness != nil || m.DisableOOMKiller != nil && *m.DisableOOMKiller {
 		return errors.New("cgroup version 2 has no limits of kernel memory, no swappiness and no way to disable the OOM killer")
 	}
 	limit := func(file string, n *int64) {
