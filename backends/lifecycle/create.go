@@ -39,7 +39,7 @@ func (s *Store) Create(ctx context.Context, id string, o CreateOptions) (*Proces
 	if err != nil {
 		return nil, err
 	}
-	spec, err := readDocument(bundle)
+	spec, document, err := readDocument(bundle)
 	if err != nil {
 		return nil, err
 	}
@@ -64,7 +64,7 @@ func (s *Store) Create(ctx context.Context, id string, o CreateOptions) (*Proces
 		return nil, err
 	}
 	defer c.close()
-	birth := &birth{container: c, plan: p, options: o}
+	birth := &birth{container: c, plan: p, document: document, options: o}
 	proc, err := birth.start(ctx)
 	if err != nil {
 		birth.undo(ctx)
@@ -89,11 +89,12 @@ func (s *Store) make(id string) (*container, error) {
 // birth is a container that is being created.
 type birth struct {
 	*container
-	plan    *plan
-	options CreateOptions
-	groups  cgroup.Place
-	hooked  bool // hooks have been called, so that those after its end are due
-	proc    *nsproc.Process
+	plan     *plan
+	document []byte // as it was read
+	options  CreateOptions
+	groups   cgroup.Place
+	hooked   bool // hooks have been called, so that those after its end are due
+	proc     *nsproc.Process
 }
 
 func (b *birth) start(ctx context.Context) (*Process, error) {
@@ -114,7 +115,7 @@ func (b *birth) start(ctx context.Context) (*Process, error) {
 		return nil, err
 	}
 	b.proc.Free()
-	if err := b.write(); err != nil {
+	if err := b.publish(); err != nil {
 		return nil, err
 	}
 	if b.options.Terminal != nil {
@@ -131,6 +132,7 @@ func (b *birth) note(pid int) {
 	b.rec = &record{
 		Pid: pid, Start: start, Bundle: b.plan.Bundle, Root: b.plan.Rootfs.Dir, Created: time.Now().UTC(), Owner: uint32(unix.Getuid()),
 		Annotations: b.plan.Spec.Annotations, Join: b.plan.Flags, UserNS: b.plan.Mapping != nil, Groups: b.groups,
+		Hooks: b.plan.Spec.Hooks != nil, Process: b.plan.Spec.Process != nil,
 	}
 	for _, j := range b.plan.join {
 		if j.flag == unix.CLONE_NEWUSER {
@@ -144,9 +146,9 @@ func (b *birth) note(pid int) {
 	}
 }
 
-// write makes the container known. The record comes last.
-func (b *birth) write() error {
-	if err := b.save(documentName, b.plan.Spec); err != nil {
+// publish makes the container known. The record comes last.
+func (b *birth) publish() error {
+	if err := b.container.write(documentName, b.document); err != nil {
 		return err
 	}
 	b.note(b.proc.Pid)
@@ -202,7 +204,7 @@ func (b *birth) undo(ctx context.Context) {
 		b.proc.Destroy()
 	}
 	if b.hooked {
-		b.poststop(ctx, b.plan.Spec)
+		b.poststop(ctx, b.plan.Spec.Hooks)
 	}
 	b.discard(b.groups, b.unmountTarget())
 }

@@ -34,12 +34,12 @@ func (s *Store) Delete(ctx context.Context, id string, force bool) error {
 		c.discard(cgroup.Place{}, "")
 		return nil
 	}
-	spec := new(rspec.Spec)
-	if err := c.load(documentName, spec); err != nil {
+	hooks, err := c.hooks()
+	if err != nil {
 		return err
 	}
 	c.discard(c.rec.Groups, c.rec.Unmount)
-	c.poststop(ctx, spec)
+	c.poststop(ctx, hooks)
 	return nil
 }
 

@@ -1,6 +1,7 @@
 package lifecycle
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -31,14 +32,20 @@ type joined struct {
 }
 
 // readDocument reads a bundle's config.json.
-func readDocument(bundle string) (*rspec.Spec, error) {
+func readDocument(bundle string) (spec *rspec.Spec, data []byte, err error) {
 	file := filepath.Join(bundle, documentName)
 	fd, err := unix.Open(file, unix.O_RDONLY|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
 	if err != nil {
-		return nil, fmt.Errorf("open %s: %w", file, err)
+		return nil, nil, fmt.Errorf("open %s: %w", file, err)
 	}
-	spec := new(rspec.Spec)
-	return spec, decode(os.NewFile(uintptr(fd), file), spec)
+	if data, err = contents(os.NewFile(uintptr(fd), file)); err != nil {
+		return nil, nil, err
+	}
+	spec = new(rspec.Spec)
+	if err := json.Unmarshal(data, spec); err != nil {
+		return nil, nil, invalid("%s: %w", file, err)
+	}
+	return spec, data, nil
 }
 
 // newPlan checks a document. Its process may be missing.

@@ -111,14 +111,11 @@ func (c *container) inside(ctx context.Context, h *rspec.Hook, stdin []byte) err
 }
 
 // poststop calls the hooks after a container's end. One that fails is only told.
-func (c *container) poststop(ctx context.Context, spec *rspec.Spec) {
-	if spec.Hooks == nil || c.rec == nil {
-		return
-	}
-	for i := range spec.Hooks.Poststop {
+func (c *container) poststop(ctx context.Context, hooks *rspec.Hooks) {
+	for i := range hooks.Poststop {
 		state := c.hookState(rspec.StateStopped)
 		state.Pid = 0
-		if err := callHooks(ctx, "poststop", spec.Hooks.Poststop[i:i+1], state, runHook); err != nil {
+		if err := callHooks(ctx, "poststop", hooks.Poststop[i:i+1], state, runHook); err != nil {
 			c.store.Warn(err.Error())
 		}
 	}

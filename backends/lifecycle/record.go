@@ -38,6 +38,8 @@ type record struct {
 	Join        uintptr           `json:"join"`    // namespaces in which it is not where its creator is, but for the user namespace
 	UserNS      bool              `json:"user_ns"` // the same for the user namespace
 	Groups      cgroup.Place      `json:"groups"`
+	Hooks       bool              `json:"hooks,omitempty"`   // the document has hooks
+	Process     bool              `json:"process,omitempty"` // the document has a process
 	Unmount     string            `json:"unmount,omitempty"` // what was mounted in the creator's own mount namespace
 }
 
@@ -138,15 +140,7 @@ func (c *container) load(name string, v any) error {
 
 // decode reads a JSON document from a regular file of a bounded size, and closes it.
 func decode(f *os.File, v any) error {
-	defer f.Close()
-	st, err := f.Stat()
-	if err != nil {
-		return err
-	}
-	if !st.Mode().IsRegular() || st.Size() > maxDocument {
-		return invalid("%s is no regular file of at most %d bytes", f.Name(), maxDocument)
-	}
-	data, err := io.ReadAll(io.LimitReader(f, maxDocument))
+	data, err := contents(f)
 	if err != nil {
 		return err
 	}
@@ -156,12 +150,44 @@ func decode(f *os.File, v any) error {
 	return nil
 }
 
+// contents reads a regular file of a bounded size, and closes it.
+func contents(f *os.File) ([]byte, error) {
+	defer f.Close()
+	st, err := f.Stat()
+	if err != nil {
+		return nil, err
+	}
+	if !st.Mode().IsRegular() || st.Size() > maxDocument {
+		return nil, invalid("%s is no regular file of at most %d bytes", f.Name(), maxDocument)
+	}
+	return io.ReadAll(io.LimitReader(f, maxDocument))
+}
+
+// hooks are the document's, an empty set when it has none.
+func (c *container) hooks() (*rspec.Hooks, error) {
+	if !c.rec.Hooks {
+		return new(rspec.Hooks), nil
+	}
+	spec := new(rspec.Spec)
+	if err := c.load(documentName, spec); err != nil {
+		return nil, err
+	}
+	if spec.Hooks == nil {
+		return new(rspec.Hooks), nil
+	}
+	return spec.Hooks, nil
+}
+
 // save writes a JSON file of the container's directory, whole or not at all.
 func (c *container) save(name string, v any) error {
 	data, err := json.Marshal(v)
 	if err != nil {
 		return fmt.Errorf("write %s: %w", name, err)
 	}
+	return c.write(name, data)
+}
+
+func (c *container) write(name string, data []byte) error {
 	fd, err := unix.Openat(c.dir, name+".new", unix.O_WRONLY|unix.O_CREAT|unix.O_TRUNC|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0o600)
 	if err != nil {
 		return fmt.Errorf("write %s: %w", name, err)

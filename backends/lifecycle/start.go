@@ -23,11 +23,11 @@ func (s *Store) Start(ctx context.Context, id string) error {
 	if status := c.status(); status != rspec.StateCreated {
 		return fmt.Errorf("%s cannot be started: it is %s", id, status)
 	}
-	spec := new(rspec.Spec)
-	if err := c.load(documentName, spec); err != nil {
+	hooks, err := c.hooks()
+	if err != nil {
 		return err
 	}
-	err = c.begin(ctx, spec)
+	err = c.begin(ctx, hooks)
 	if errors.Is(err, errStarted) {
 		c.remove(startName)
 		return fmt.Errorf("%s cannot be started: %w", id, err)
@@ -36,11 +36,8 @@ func (s *Store) Start(ctx context.Context, id string) error {
 		c.kill()
 		return nsproc.Explain("start "+id, err)
 	}
-	if spec.Hooks == nil {
-		return nil
-	}
-	for i := range spec.Hooks.Poststart {
-		if err := callHooks(ctx, "poststart", spec.Hooks.Poststart[i:i+1], c.hookState(rspec.StateRunning), runHook); err != nil {
+	for i := range hooks.Poststart {
+		if err := callHooks(ctx, "poststart", hooks.Poststart[i:i+1], c.hookState(rspec.StateRunning), runHook); err != nil {
 			s.Warn(err.Error())
 		}
 	}
@@ -50,14 +47,12 @@ func (s *Store) Start(ctx context.Context, id string) error {
 var errStarted = errors.New("it is running")
 
 // begin lets the first process become the user's.
-func (c *container) begin(ctx context.Context, spec *rspec.Spec) error {
-	if spec.Process == nil {
+func (c *container) begin(ctx context.Context, hooks *rspec.Hooks) error {
+	if !c.rec.Process {
 		return &backends.Error{Kind: backends.Invalid, Err: errors.New("its document has no process")}
 	}
-	if spec.Hooks != nil {
-		if err := callHooks(ctx, "startContainer", spec.Hooks.StartContainer, c.hookState(rspec.StateCreated), c.inside); err != nil {
-			return err
-		}
+	if err := callHooks(ctx, "startContainer", hooks.StartContainer, c.hookState(rspec.StateCreated), c.inside); err != nil {
+		return err
 	}
 	fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
 	if err != nil {

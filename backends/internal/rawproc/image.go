@@ -73,11 +73,7 @@ func (p *Program) Image(report Reg) ([]byte, error) {
 		if err != nil {
 			return nil, err
 		}
-		var b bytes.Buffer
-		if err := binary.Write(&b, binary.LittleEndian, o); err != nil {
-			return nil, fmt.Errorf("write %s: %w", op.label, err)
-		}
-		copy(w.data[opsOffset+i*int(imageOpSize):], b.Bytes())
+		copy(w.data[opsOffset+i*int(imageOpSize):], unsafe.Slice((*byte)(unsafe.Pointer(o)), imageOpSize)) // little-endian, as all here
 	}
 	return w.elf(), nil
 }
