@@ -18,6 +18,14 @@ type Command struct {
 	Filter      []unix.SockFilter // seccomp; nil is none
 	FilterFlags uintptr           // of seccomp(2)
 	Attributes                    // of a document from outside
+	rootCwd     rawproc.Reg       // 0 when root could enter the working directory, else why not
+}
+
+func (c *Command) cwd() string {
+	if c.Process.Cwd == "" {
+		return "/"
+	}
+	return c.Process.Cwd
 }
 
 // privileged does what root of the container does before it gives its power away.
@@ -35,7 +43,10 @@ func (c *Command) privileged(p *rawproc.Program) {
 
 // unprivileged does the rest, but for the filter that needs no capability.
 func (c *Command) unprivileged(p *rawproc.Program) {
-	if cwd := c.Process.Cwd; cwd != "" && cwd != "/" {
+	if cwd := c.cwd(); c.rootCwd != 0 {
+		p.Call("change directory to "+cwd, unix.SYS_CHDIR, rawproc.Str(cwd)).AllowAny().SkipIfOK(1)
+		p.Fail("change directory to "+cwd, c.rootCwd, 0)
+	} else if cwd != "/" {
 		p.Call("change directory to "+cwd, unix.SYS_CHDIR, rawproc.Str(cwd))
 	}
 	c.label(p)
@@ -55,8 +66,11 @@ func (c *Command) installFilter(p *rawproc.Program) {
 	p.Call("install system call filter", unix.SYS_SECCOMP, rawproc.Int(unix.SECCOMP_SET_MODE_FILTER), rawproc.Int(c.FilterFlags), rawproc.Filter(c.Filter))
 }
 
-// Become appends the whole way of a process that is root of the container, with descriptors as they are to stay.
+// Become appends the whole way of a process that is root of the container, with descriptors as they are to stay. A working
+// directory that root can enter and the user cannot is the user's all the same, as with other runtimes.
 func (c *Command) Become(p *rawproc.Program) {
+	c.rootCwd = p.Reg()
+	p.Call("change directory to "+c.Process.Cwd, unix.SYS_CHDIR, rawproc.Str(c.cwd())).AllowAny().ErrInto(c.rootCwd)
 	c.privileged(p)
 	c.unprivileged(p)
 	c.execute(p)

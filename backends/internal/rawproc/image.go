@@ -26,7 +26,7 @@ const (
 
 // imageOp is an op as the interpreter reads it. Every argument is the address of a word.
 type imageOp struct {
-	nr       uint64 // all ones: fail with the first argument, or with the second when that is 0
+	nr       uint64 // all ones: fail with the first argument, or the second, that is not 0
 	args     [6]uint64
 	dst      uint64
 	next     uint64 // bytes to the op after this one

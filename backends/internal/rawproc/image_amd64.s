@@ -53,6 +53,10 @@ failop:
 	TESTQ	AX, AX
 	JNE	report
 	MOVQ	SI, AX
+	TESTQ	AX, AX
+	JNE	report
+	ADDQ	64(R12), R12
+	JMP	next
 report:
 	MOVQ	144(R12), SI	// the label, with room for the errno before it
 	MOVL	AX, (SI)

@@ -58,6 +58,10 @@ failed:
 failop:
 	CBNZ	R0, report
 	MOVD	R1, R0
+	CBNZ	R0, report
+	MOVD	64(R19), R9
+	ADD	R9, R19, R19
+	B	next
 report:
 	MOVD	144(R19), R1	// the label, with room for the errno before it
 	MOVW	R0, (R1)

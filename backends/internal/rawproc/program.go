@@ -225,7 +225,7 @@ func (p *Program) Clone(label string, flags uintptr) {
 // Forked is the pid of the Clone op's child, 0 before there is one.
 func (p *Program) Forked() int { return int(p.regs[p.forked]) }
 
-// Fail appends a failure with the errno that is in r, or otherwise when that is 0.
+// Fail appends a failure with the errno that is in r, or otherwise when that is 0. When both are, there is none.
 func (p *Program) Fail(label string, r Reg, otherwise unix.Errno) {
 	o := p.op(label)
 	o.kind, o.edst = opFail, r

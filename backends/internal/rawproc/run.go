@@ -168,6 +168,9 @@ func execute(p *Program) {
 			if errno == 0 {
 				errno = uintptr(op.allow[0])
 			}
+			if errno == 0 {
+				continue
+			}
 			p.fail(pc, errno)
 		}
 		r, errno := p.call(op)
