@@ -35,8 +35,12 @@ func (s *Store) Delete(ctx context.Context, id string, force bool) error {
 		return nil
 	}
 	hooks, err := c.hooks()
-	if err != nil {
+	if err != nil && !force {
 		return err
+	}
+	if err != nil {
+		s.Warn(err.Error())
+		hooks = new(rspec.Hooks)
 	}
 	c.discard(c.rec.Groups, c.rec.Unmount)
 	c.poststop(ctx, hooks)

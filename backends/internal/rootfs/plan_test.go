@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	rspec "github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
 
 	"github.com/karapace/karapace/backends"
 	"github.com/karapace/karapace/backends/backendtest"
@@ -78,5 +79,49 @@ func TestRefusedMounts(t *testing.T) {
 		if err == nil || !strings.Contains(err.Error(), want) || !strings.Contains(err.Error(), "mount /x") {
 			t.Errorf("error %v, want %q", err, want)
 		}
+	}
+}
+
+// A document from outside means with an option for one mount that mount alone; options that begin with r are for
+// everything below too.
+func TestForeignOptions(t *testing.T) {
+	b := &Builder{plan: &nsproc.Plan{Foreign: true}}
+	for _, c := range []struct {
+		options     string
+		attr, deep  unix.MountAttr
+		propagation uint64
+		below       bool
+		data        string
+	}{
+		{"rbind,ro,nosuid", unix.MountAttr{Attr_set: unix.MOUNT_ATTR_RDONLY | unix.MOUNT_ATTR_NOSUID}, unix.MountAttr{}, 0, false, ""},
+		{"rbind,rro,rnoexec,rslave", unix.MountAttr{}, unix.MountAttr{Attr_set: unix.MOUNT_ATTR_RDONLY | unix.MOUNT_ATTR_NOEXEC}, unix.MS_SLAVE, true, ""},
+		{"bind,rro,rrw,shared", unix.MountAttr{}, unix.MountAttr{Attr_clr: unix.MOUNT_ATTR_RDONLY}, unix.MS_SHARED, false, ""},
+		{"ro,rw,size=1k,unbindable", unix.MountAttr{}, unix.MountAttr{}, unix.MS_UNBINDABLE, false, "size=1k"},
+		{"noatime,strictatime", unix.MountAttr{Attr_set: unix.MOUNT_ATTR_STRICTATIME}, unix.MountAttr{}, 0, false, ""},
+	} {
+		m, err := b.parse(&rspec.Mount{Destination: "/x", Type: "tmpfs", Options: strings.Split(c.options, ",")})
+		if err != nil {
+			t.Errorf("%s: %v", c.options, err)
+			continue
+		}
+		if m.attr != c.attr || m.deep != c.deep || m.propagation != c.propagation || m.propagateDeep != c.below || strings.Join(m.data, ",") != c.data {
+			t.Errorf("%s: %+v", c.options, *m)
+		}
+	}
+	for _, option := range []string{"idmap", "tmpcopyup"} {
+		if _, err := b.parse(&rspec.Mount{Destination: "/x", Type: "tmpfs", Options: []string{option}}); err == nil {
+			t.Errorf("%s was taken", option)
+		}
+	}
+}
+
+func TestRootPropagation(t *testing.T) {
+	for name, want := range map[string]uintptr{"": 0, "shared": unix.MS_SHARED, "rslave": unix.MS_SLAVE | unix.MS_REC, "unbindable": unix.MS_UNBINDABLE} {
+		if got, err := rootPropagation(name); err != nil || got != want {
+			t.Errorf("%q: %#x, %v", name, got, err)
+		}
+	}
+	if _, err := rootPropagation("loud"); err == nil {
+		t.Error("loud was taken")
 	}
 }
