@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"time"
 
@@ -98,6 +99,8 @@ type birth struct {
 }
 
 func (b *birth) start(ctx context.Context) (*Process, error) {
+	runtime.LockOSThread() // the process dies with the thread that made it, until it is known
+	defer runtime.UnlockOSThread()
 	spec := b.plan.Spec
 	var err error
 	b.groups, err = cgroup.System().Place(cgroup.Request{
@@ -105,6 +108,12 @@ func (b *birth) start(ctx context.Context) (*Process, error) {
 	})
 	if err != nil {
 		return nil, err
+	}
+	if unmount := b.unmountTarget(); len(b.groups.Made) > 0 || unmount != "" {
+		// What a create that is killed leaves is found by delete.
+		if err := b.save(recordName, &record{Groups: b.groups, Unmount: unmount}); err != nil {
+			return nil, err
+		}
 	}
 	m, err := b.maker()
 	if err != nil {
@@ -114,10 +123,19 @@ func (b *birth) start(ctx context.Context) (*Process, error) {
 	if b.proc, err = m.describe().Start(ctx); err != nil {
 		return nil, err
 	}
-	b.proc.Free()
-	if err := b.publish(); err != nil {
+	err = b.publish()
+	if err == nil {
+		err = b.proc.Go()
+	}
+	if err == nil {
+		err = b.proc.AwaitClosed() // it outlives its creator from here on
+	}
+	if err != nil {
+		b.proc.Kill()
+		b.proc = nil
 		return nil, err
 	}
+	b.proc.Free()
 	if b.options.Terminal != nil {
 		if err := m.takeMaster(b.options.Terminal); err != nil {
 			return nil, err

@@ -137,6 +137,8 @@ func (m *maker) early(p *rawproc.Program) {
 
 // late makes the root file system and enters it, with the hooks of the create operation in between.
 func (m *maker) late(p *rawproc.Program, ctl int) {
+	// Until it is known: a create that is killed leaves no process. Before this, nothing goes on without the creator.
+	nsproc.DieWithCreator(p, true)
 	m.root.Prepare(p)
 	if m.console >= 0 {
 		m.terminal(p)
@@ -186,6 +188,8 @@ func (m *maker) waiting(ctl int) ([]byte, error) {
 	p.Call("take a name", unix.SYS_PRCTL, rawproc.Int(unix.PR_SET_NAME), rawproc.Str(pid1.Name))
 	p.Call("be ready", unix.SYS_WRITE, rawproc.R(report), rawproc.Bytes(make([]byte, pid1.ReadySize)), rawproc.Int(pid1.ReadySize))
 	p.Call("close control channel", unix.SYS_CLOSE, rawproc.Int(ctl))
+	p.Call("wait until it is known", unix.SYS_READ, rawproc.R(report), rawproc.Addr(p.Reg()), rawproc.Int(1))
+	nsproc.DieWithCreator(p, false)
 	p.Call("close control channel", unix.SYS_CLOSE, rawproc.R(report))
 	p.Call("wait for the start", unix.SYS_ACCEPT4, rawproc.Int(m.listen), rawproc.Int(0), rawproc.Int(0), rawproc.Int(unix.SOCK_CLOEXEC)).Into(report)
 	p.Call("close socket", unix.SYS_CLOSE, rawproc.Int(m.listen))

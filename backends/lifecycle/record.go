@@ -28,7 +28,7 @@ const maxDocument = 4 << 20
 
 // record is what is known of a container since it was created.
 type record struct {
-	Pid         int               `json:"pid"`
+	Pid         int               `json:"pid"`   // 0 while it is being created
 	Start       uint64            `json:"start"` // of the process, in the kernel's ticks since boot
 	Bundle      string            `json:"bundle"`
 	Root        string            `json:"root"`
@@ -213,7 +213,7 @@ func (c *container) remove(name string) { unix.Unlinkat(c.dir, name, 0) }
 // status asks the kernel.
 func (c *container) status() rspec.ContainerState {
 	switch {
-	case c.rec == nil:
+	case c.rec == nil || c.rec.Pid == 0:
 		if unix.Flock(c.dir, unix.LOCK_SH|unix.LOCK_NB) == unix.EWOULDBLOCK {
 			return rspec.StateCreating
 		}

@@ -317,6 +317,15 @@ func (proc *Process) Go() error {
 	return nil
 }
 
+// AwaitClosed waits until nobody else has the control channel any more.
+func (proc *Process) AwaitClosed() error {
+	n, err := read(proc.ctl, make([]byte, 1))
+	if err == nil && n > 0 {
+		err = errors.New("the container's first process speaks out of turn")
+	}
+	return err
+}
+
 // Kill ends the process, and the container with it.
 func (proc *Process) Kill() {
 	if proc.helper != 0 && proc.Pid == 0 {

@@ -78,6 +78,16 @@ func Traceable(p *rawproc.Program, yes bool) {
 	p.Call("become traceable or not", unix.SYS_PRCTL, rawproc.Int(unix.PR_SET_DUMPABLE), rawproc.Int(value))
 }
 
+// DieWithCreator makes the kernel kill the process when the thread that made it ends, or not any more. The process's
+// credentials must not change in between.
+func DieWithCreator(p *rawproc.Program, yes bool) {
+	sig := 0
+	if yes {
+		sig = int(unix.SIGKILL)
+	}
+	p.Call("set parent death signal", unix.SYS_PRCTL, rawproc.Int(unix.PR_SET_PDEATHSIG), rawproc.Int(sig))
+}
+
 // Terminal is the terminal of a container's first process.
 type Terminal struct {
 	Process   *rspec.Process
