@@ -15,10 +15,12 @@ type Config struct {
 	InsecureHosts []string          // HOST or HOST:PORT, lower case, sorted: plain http is allowed
 	Mirrors       map[string]string // package mirror URL by distribution: "debian", "ubuntu", ...
 	Keyrings      map[string]string // absolute path of an OpenPGP key ring by distribution
+
+	Registries map[string]RegistryConfig // by HOST or HOST:PORT, as references have it, lower case
 }
 
 func configKeys() []string {
-	return []string{"backend", "image_servers", "image_server", "image_keyring", "insecure_hosts", "mirrors", "keyrings"}
+	return []string{"backend", "image_servers", "image_server", "image_keyring", "insecure_hosts", "mirrors", "keyrings", "registries"}
 }
 
 // ParseConfig reads a configuration, as strictly as Parse does a manifest. An empty text is a valid one.
@@ -65,6 +67,7 @@ func readConfig(root table) *Config {
 		return checkURL("mirror", s, "https", "http", "file")
 	})
 	c.Keyrings = byDistro(root.table("keyrings"), `"/usr/share/keyrings/debian-archive-keyring.gpg"`, checkKeyring)
+	c.Registries = readRegistries(root.table("registries"))
 	return &c
 }
 
@@ -115,9 +118,11 @@ func byDistro(t table, example string, check func(string) *complaint) map[string
 	return values
 }
 
-func checkKeyring(s string) *complaint {
+func checkKeyring(s string) *complaint { return checkFile("key ring", s) }
+
+func checkFile(what, s string) *complaint {
 	if !strings.HasPrefix(s, "/") || path.Clean(s) != s || strings.ContainsFunc(s, hidden) {
-		return complain("write an absolute path, without .. in it", "the key ring %s is not an absolute path", quote(s))
+		return complain("write an absolute path, without .. in it", "the %s %s is not an absolute path", what, quote(s))
 	}
 	return nil
 }

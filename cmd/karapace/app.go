@@ -185,6 +185,7 @@ func newEngine(store string) (*engine.Engine, error) {
 		Cwd:          cwd,
 		ConfigFile:   filepath.Join(config, "karapace", "config.toml"),
 		AptDir:       "/etc/apt",
+		CertDirs:     []string{filepath.Join(config, "containers", "certs.d"), "/etc/containers/certs.d", "/etc/docker/certs.d"},
 		BackendDirs:  filepath.SplitList(os.Getenv("KARAPACE_BACKEND_PATH")),
 		Words:        words(os.Args),
 		Overlay:      os.Getenv("KARAPACE_OVERLAY"),

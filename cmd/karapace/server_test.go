@@ -17,7 +17,7 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 )
 
-// serve DIR serves a directory on loopback, as $SERVER, until the script ends; used as a proxy it answers for every host.
+// serve DIR serves a directory on loopback, as $SERVER, its host and port as $HOST, until the script ends; used as a proxy it answers for every host.
 // Every answer is a line of $WORK/requests: status, URL and Range. DIR/behave spoils answers, see server.spoil.
 func serve(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) != 1 {
@@ -26,6 +26,7 @@ func serve(ts *testscript.TestScript, neg bool, args []string) {
 	s := httptest.NewServer(&server{dir: ts.MkAbs(args[0]), log: ts.MkAbs("requests"), count: map[string]int{}})
 	ts.Defer(s.Close)
 	ts.Setenv("SERVER", s.URL)
+	ts.Setenv("HOST", strings.TrimPrefix(s.URL, "http://"))
 }
 
 type server struct {

@@ -57,6 +57,10 @@ type Options struct {
 	// Proxy tells which proxy a request goes through, nil for none; nil itself: none ever.
 	Proxy func(*http.Request) (*url.URL, error)
 
+	// Transport sends requests and, in place of Proxy, decides how; nil: the client's own. An error of it that has a
+	// method Permanent() bool which says so is not tried again.
+	Transport http.RoundTripper
+
 	// Stall is how long a server may stay silent, or send next to nothing; 0 is 30 seconds.
 	Stall time.Duration
 	// Retries is how often in a row a transfer may fail without any progress; 0 is 5, negative is none.
@@ -101,7 +105,11 @@ func New(opts Options) (*Client, error) {
 	for _, h := range opts.AllowHTTP {
 		c.allow[h] = true
 	}
-	c.http = &http.Client{Transport: transport(opts), CheckRedirect: c.checkRedirect}
+	through := opts.Transport
+	if through == nil {
+		through = transport(opts)
+	}
+	c.http = &http.Client{Transport: through, CheckRedirect: c.checkRedirect}
 	return c, nil
 }
 

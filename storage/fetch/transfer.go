@@ -62,7 +62,11 @@ func transient(err error) bool {
 		local       *localError
 		missing     *MissingError
 		certificate *tls.CertificateVerificationError
+		permanent   interface{ Permanent() bool }
 	)
+	if errors.As(err, &permanent) && permanent.Permanent() {
+		return false
+	}
 	if errors.As(err, &redirect) || errors.As(err, &content) || errors.As(err, &local) ||
 		errors.As(err, &missing) || errors.As(err, &certificate) {
 		return false

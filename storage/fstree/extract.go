@@ -33,6 +33,7 @@ type extractor struct {
 
 	own    map[string]struct{} // what this layer has made; whiteouts spare it
 	pruned map[inode]struct{}  // directories in which nothing else is left
+	marks  *marks              // what whiteouts become; nil: they are obeyed
 }
 
 func newExtractor(ctx context.Context, root int, layer bool) *extractor {

@@ -53,6 +53,10 @@ type UnpackOptions struct {
 	// Layer takes the archive for an OCI layer: its whiteouts remove what earlier layers left in the directory. Without
 	// it the archive is a whole root file system, and an entry that looks like a whiteout is refused.
 	Layer bool
+	// Marks, with Layer, takes the archive for a layer in its canonical form, for a directory of its own below which
+	// nothing lies: whiteouts become marks, and directories get the time the archive gives them all. Whether it was
+	// canonical, Digest tells.
+	Marks bool
 }
 
 // Unpacked is what an archive was.
@@ -85,6 +89,9 @@ func Unpack(ctx context.Context, dir string, r io.Reader, opts UnpackOptions) (*
 	u := &unpacker{limits: opts.Limits.withDefaults(), raw: sha256.New()}
 	g, ctx := errgroup.WithContext(ctx)
 	u.tree = newExtractor(ctx, root, opts.Layer)
+	if opts.Marks {
+		u.tree.marks = new(newMarks(false))
+	}
 	defer u.tree.close()
 	u.archive = newStream(ctx, 2)
 	g.Go(func() error { return u.archive.run(r) })
@@ -101,6 +108,11 @@ func Unpack(ctx context.Context, dir string, r io.Reader, opts UnpackOptions) (*
 	})
 	if err := g.Wait(); err != nil {
 		return nil, err
+	}
+	if opts.Marks {
+		if err := settleDirs(root, u.dirTime); err != nil {
+			return nil, fmt.Errorf("unpack: %w", err)
+		}
 	}
 	u.sum.Digest, u.sum.Size = digest.NewDigest(digest.SHA256, u.raw), u.archive.read.Load()
 	switch {
@@ -120,6 +132,7 @@ type unpacker struct {
 	plain   hash.Hash // of the tar of a layer, when it is compressed
 	tree    *extractor
 	stream  int64 // bytes of the tar read so far
+	dirTime int64 // of the directories
 	sum     Unpacked
 }
 
@@ -254,7 +267,9 @@ func (u *unpacker) entry(h *tar.Header, data io.Reader) error {
 	if handled, err := u.special(name, typeflag); handled || err != nil {
 		return err
 	}
-	if typeflag != tar.TypeDir && m.mtime > u.sum.Newest {
+	if typeflag == tar.TypeDir {
+		u.dirTime = m.mtime
+	} else if m.mtime > u.sum.Newest {
 		u.sum.Newest = m.mtime
 	}
 	return u.create(name, typeflag, m, h, data)
@@ -264,6 +279,8 @@ func (u *unpacker) entry(h *tar.Header, data io.Reader) error {
 func (u *unpacker) special(name string, typeflag byte) (handled bool, err error) {
 	dir, base := path.Split(name)
 	switch {
+	case strings.HasPrefix(base, whiteoutPrefix) && u.tree.marks != nil:
+		return true, u.tree.mark(strings.TrimSuffix(dir, "/"), base)
 	case strings.HasPrefix(base, whiteoutPrefix) && u.tree.layer:
 		return true, u.tree.whiteout(strings.TrimSuffix(dir, "/"), base)
 	case strings.Contains("/"+name, "/"+whiteoutPrefix):

@@ -53,15 +53,15 @@ func unpackLayout(ctx context.Context, from files, root, arch string) (*Base, er
 	if err != nil {
 		return nil, err
 	}
-	m, config, err := i.pick(arch)
+	c, err := i.pick(arch)
 	if err != nil {
 		return nil, err
 	}
-	newest, err := i.flatten(ctx, root, m, config)
+	newest, err := i.flatten(ctx, root, c.manifest, c.config)
 	if err != nil {
 		return nil, err
 	}
-	return &Base{Digest: i.digest, Newest: newest, Env: cleanEnv(config.Config.Env)}, nil
+	return &Base{Digest: i.digest, Newest: newest, Env: cleanEnv(c.config.Config.Env)}, nil
 }
 
 // image reads the documents and blobs of an OCI layout.
@@ -69,6 +69,7 @@ type image struct {
 	from   files
 	digest digest.Digest // of what index.json names
 	index  []ispec.Descriptor
+	bring  func(ispec.Descriptor) error // nil: everything is there
 }
 
 func openImage(from files) (*image, error) {

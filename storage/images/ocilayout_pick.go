@@ -6,7 +6,6 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/opencontainers/go-digest"
 	ispec "github.com/opencontainers/image-spec/specs-go/v1"
 )
 
@@ -20,29 +19,29 @@ type picker struct {
 }
 
 type candidate struct {
-	digest   digest.Digest
+	from     ispec.Descriptor
 	rank     int
 	manifest *ispec.Manifest
 	config   *ispec.Image
 }
 
 // pick reads the manifest and the configuration of the one image for arch.
-func (i *image) pick(arch string) (*ispec.Manifest, *ispec.Image, error) {
+func (i *image) pick(arch string) (*candidate, error) {
 	p := &picker{i: i, arch: arch}
 	if err := p.index(i.index, 1); err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	switch len(p.best) {
 	case 0:
 		if len(p.found) == 0 {
-			return nil, nil, errors.New("it holds no image")
+			return nil, errors.New("it holds no image")
 		}
 		slices.Sort(p.found)
-		return nil, nil, fmt.Errorf("it holds no image for linux/%s, but for %s", arch, strings.Join(slices.Compact(p.found), ", "))
+		return nil, fmt.Errorf("it holds no image for linux/%s, but for %s", arch, strings.Join(slices.Compact(p.found), ", "))
 	case 1:
-		return p.best[0].manifest, p.best[0].config, nil
+		return &p.best[0], nil
 	default:
-		return nil, nil, fmt.Errorf("it holds %d images for linux/%s: a base must be one", len(p.best), arch)
+		return nil, fmt.Errorf("it holds %d images for linux/%s: a base must be one", len(p.best), arch)
 	}
 }
 
@@ -89,7 +88,7 @@ func (p *picker) manifest(d ispec.Descriptor) error {
 		return nil // something else that is kept in the form of an image
 	}
 	var config ispec.Image
-	b, err := readBlob(p.i.from, m.Config)
+	b, err := p.i.document(m.Config)
 	if err != nil {
 		return err
 	}
@@ -100,13 +99,13 @@ func (p *picker) manifest(d ispec.Descriptor) error {
 	if d.Platform != nil {
 		platform.Variant = d.Platform.Variant
 	}
-	p.consider(candidate{d.Digest, p.rank(platform), &m, &config})
+	p.consider(candidate{d, p.rank(platform), &m, &config})
 	return nil
 }
 
 func (p *picker) consider(c candidate) {
 	switch {
-	case c.rank == 0, slices.ContainsFunc(p.best, func(b candidate) bool { return b.digest == c.digest || b.rank > c.rank }):
+	case c.rank == 0, slices.ContainsFunc(p.best, func(b candidate) bool { return b.from.Digest == c.from.Digest || b.rank > c.rank }):
 	case len(p.best) > 0 && p.best[0].rank < c.rank:
 		p.best = []candidate{c}
 	default:
@@ -130,7 +129,7 @@ func (p *picker) rank(have ispec.Platform) int {
 
 // read reads a document that a descriptor names.
 func (i *image) read(d ispec.Descriptor, into any) error {
-	b, err := readBlob(i.from, d)
+	b, err := i.document(d)
 	if err != nil {
 		return err
 	}
@@ -138,4 +137,17 @@ func (i *image) read(d ispec.Descriptor, into any) error {
 		return fmt.Errorf("blob %s: %w", d.Digest, err)
 	}
 	return nil
+}
+
+// document reads a small blob, and has it brought first if it is elsewhere.
+func (i *image) document(d ispec.Descriptor) ([]byte, error) {
+	if i.bring != nil {
+		if d.Size > documentLimit || d.Size < 0 {
+			return nil, fmt.Errorf("document %s has %d bytes, more than %d", d.Digest, d.Size, documentLimit)
+		}
+		if err := i.bring(d); err != nil {
+			return nil, err
+		}
+	}
+	return readBlob(i.from, d)
 }

@@ -9,6 +9,7 @@ import (
 
 	"github.com/karapace/karapace/cmd/internal/failure"
 	"github.com/karapace/karapace/cmd/internal/wire"
+	"github.com/karapace/karapace/manifest"
 	"github.com/karapace/karapace/storage"
 )
 
@@ -17,6 +18,11 @@ import (
 func (b *build) fetchAhead(ctx context.Context) (*wire.BuildResult, error) {
 	if err := b.keepAhead(); err != nil {
 		return nil, failure.New(failure.Store, err, "")
+	}
+	if b.ref.Kind == manifest.BaseRegistry {
+		if err := b.timed("fetch base image", func() error { return b.bringRegistry(ctx) }); err != nil {
+			return nil, err
+		}
 	}
 	all := append(b.baseFiles(), b.packageFiles(b.lock.Packages)...)
 	if err := b.timed("fetch files", func() error { return b.fetch.Fetch(ctx, "files", all) }); err != nil {

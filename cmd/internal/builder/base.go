@@ -28,11 +28,10 @@ func (b *build) resolveBase(ctx context.Context) error {
 		return err
 	case manifest.BasePath:
 		return b.resolvePath(ctx)
-	default:
-		return failure.New(failure.Manifest, fmt.Errorf("base.image %q: this version does not build from registries",
-			b.manifest.Base.Image),
-			"for Debian: image = \"bootstrap:debian/bookworm\"")
+	case manifest.BaseRegistry:
+		return b.resolveRegistry(ctx)
 	}
+	return failure.New(failure.Manifest, fmt.Errorf("base.image %q is of an unknown kind", b.manifest.Base.Image), "")
 }
 
 const archiveLimit = 16 << 30 // bytes

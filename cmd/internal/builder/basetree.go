@@ -91,6 +91,8 @@ func (b *build) fillTree(ctx context.Context) error {
 			return remoteFailure(err)
 		}
 		return b.importBase(ctx, b.fetch.Path(f.SHA256))
+	case manifest.BaseRegistry:
+		return b.importRegistry(ctx)
 	default:
 		return b.importBase(ctx, b.path())
 	}

@@ -78,6 +78,7 @@ func (w *worker) gc(ctx context.Context, req *wire.GC) (*wire.GCResult, error) {
 type roots struct {
 	layers map[digest.Digest]bool
 	files  map[string]bool // by sha256
+	vault  func(sum string) string
 }
 
 // quarantined is what repairs have put aside.
@@ -98,7 +99,7 @@ func (w *worker) quarantined() ([]garbage, error) {
 
 // roots reads every record and lock. One that cannot be read may need anything. What is in the quarantine is kept if that is.
 func (w *worker) roots(quarantine bool) (*roots, error) {
-	r := &roots{files: map[string]bool{}}
+	r := &roots{files: map[string]bool{}, vault: func(sum string) string { return w.store.Path("vault", "sha256", sum) }}
 	var err error
 	if r.layers, err = w.used(); err != nil {
 		return nil, err
@@ -180,6 +181,11 @@ func (r *roots) read(file string, layers bool) error {
 
 func (r *roots) keep(l *manifest.Lock) {
 	r.files[l.BaseImageDigest.Encoded()] = true
+	if ref, err := manifest.ParseBaseRef(l.BaseImage); err == nil && ref.Kind == manifest.BaseRegistry {
+		for _, d := range partsInVault(r.vault, l.BaseImageDigest, l.Arch) {
+			r.files[d.Digest.Encoded()] = true
+		}
+	}
 	for _, pkgs := range [][]manifest.Package{l.BasePackages, l.Packages} {
 		for _, f := range distro.PackageFiles(pkgs) {
 			r.files[f.SHA256] = true

@@ -2,7 +2,6 @@ package builder
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"os"
 
@@ -114,6 +113,8 @@ func (b *build) baseFiles() []distro.File {
 		return b.packageFiles(b.lock.BasePackages)
 	case manifest.BasePath:
 		return nil
+	case manifest.BaseRegistry:
+		return b.registryFiles()
 	}
 	return []distro.File{{URL: b.lock.BaseImageLocation, SHA256: b.lock.BaseImageDigest.Encoded()}}
 }
@@ -147,8 +148,11 @@ func (b *build) pin(ctx context.Context) (string, error) {
 			return "", err
 		}
 		ref.Digest = b.lock.BaseImageDigest
-	default:
-		return "", failure.New(failure.Manifest, errors.New("this version pins no images of registries"), "write the digest yourself: oci://HOST/REPO@sha256:DIGITS")
+	case manifest.BaseRegistry:
+		if err := b.resolveRegistry(ctx); err != nil {
+			return "", err
+		}
+		ref.Digest = b.lock.BaseImageDigest
 	}
 	return ref.String(), nil
 }

@@ -239,6 +239,10 @@ func (e *Engine) buildRequest(ctx context.Context, s *storage.Store, p *project,
 	if err := e.configure(&req); err != nil {
 		return nil, err
 	}
+	var err error
+	if req.Remote, err = e.baseRemote(ctx, p.Manifest.Base.Image, o.Offline); err != nil {
+		return nil, err
+	}
 	var res wire.BuildResult
 	if err := e.call(ctx, s, wire.Request{Build: &req}, &res); err != nil {
 		return nil, err

@@ -31,6 +31,7 @@ type Engine struct {
 	AptDir       string   // the host's apt configuration
 	BackendDirs  []string
 	Words        []string // the command line so far as others may see it: they are told for whom they wait
+	CertDirs     []string // of registries' certificates, see containers-certs.d(5)
 	Overlay      string   // what builds mount with: "kernel", "fuse", or empty for what works
 	Progress     Progress
 }

@@ -8,6 +8,7 @@ import (
 
 	"github.com/opencontainers/go-digest"
 
+	"github.com/karapace/karapace/cmd/internal/credentials"
 	"github.com/karapace/karapace/cmd/internal/failure"
 	"github.com/karapace/karapace/manifest"
 	"github.com/karapace/karapace/storage"
@@ -68,6 +69,13 @@ type Build struct {
 	AptDir       string         `json:"apt_dir"`                 // the host's apt configuration
 	BackendDirs  []string       `json:"backend_dirs"`            // where runtimes are looked for beside PATH
 	Twice        *Twice         `json:"twice,omitempty"`
+	Remote       Remote         `json:"remote"` // how the base image's registry is reached
+}
+
+// Remote is what is needed to reach a registry, beside the configuration.
+type Remote struct {
+	Credential credentials.Credential `json:"credential"`
+	CertDirs   []string               `json:"cert_dirs,omitempty"` // see containers-certs.d(5)
 }
 
 // Update asks for newer versions of some packages only.

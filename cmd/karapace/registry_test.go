@@ -1,0 +1,77 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"time"
+
+	"github.com/rogpeppe/go-internal/testscript"
+)
+
+// asregistry LAYOUT DIR REPOSITORY TAG gives an OCI layout of one image the paths of a registry that only reads.
+func asRegistry(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 4 {
+		ts.Fatalf("usage: asregistry LAYOUT DIR REPOSITORY TAG")
+	}
+	layout, repo := ts.MkAbs(args[0]), filepath.Join(ts.MkAbs(args[1]), "v2", args[2])
+	var index struct{ Manifests []struct{ Digest string } }
+	body, err := os.ReadFile(filepath.Join(layout, "index.json"))
+	ts.Check(err)
+	ts.Check(json.Unmarshal(body, &index))
+	for _, dir := range []string{"blobs", "manifests"} {
+		ts.Check(os.MkdirAll(filepath.Join(repo, dir), 0o755))
+	}
+	entries, err := os.ReadDir(filepath.Join(layout, "blobs", "sha256"))
+	ts.Check(err)
+	for _, e := range entries {
+		b, err := os.ReadFile(filepath.Join(layout, "blobs", "sha256", e.Name()))
+		ts.Check(err)
+		name := "sha256:" + e.Name()
+		for _, kind := range []string{"blobs", "manifests"} {
+			ts.Check(os.WriteFile(filepath.Join(repo, kind, name), b, 0o644))
+		}
+		if name == index.Manifests[0].Digest {
+			ts.Check(os.WriteFile(filepath.Join(repo, "manifests", args[3]), b, 0o644))
+		}
+	}
+}
+
+// registry starts Debian's docker-registry on loopback, empty, as $REGISTRY, until the script ends.
+func startRegistry(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 0 {
+		ts.Fatalf("usage: registry")
+	}
+	program, err := exec.LookPath("docker-registry")
+	if err != nil {
+		ts.Fatalf("the tests need the package docker-registry: %v", err)
+	}
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	ts.Check(err)
+	addr := l.Addr().String()
+	ts.Check(l.Close())
+	dir, err := os.MkdirTemp(ts.Getenv("WORK"), "registry-")
+	ts.Check(err)
+	config := filepath.Join(dir, "config.yml")
+	ts.Check(os.WriteFile(config, fmt.Appendf(nil, "version: 0.1\nlog: {level: error, accesslog: {disabled: true}}\n"+
+		"storage:\n  filesystem: {rootdirectory: %s/data}\n  delete: {enabled: true}\nhttp: {addr: %q, secret: s}\n", dir, addr), 0o644))
+	cmd := exec.Command(program, "serve", config)
+	ts.Check(cmd.Start())
+	ts.Defer(func() {
+		cmd.Process.Kill()
+		cmd.Wait()
+	})
+	for range 200 {
+		if resp, err := http.Get("http://" + addr + "/v2/"); err == nil {
+			resp.Body.Close()
+			ts.Setenv("REGISTRY", addr)
+			return
+		}
+		time.Sleep(25 * time.Millisecond)
+	}
+	ts.Fatalf("docker-registry does not answer at %s", addr)
+}
