@@ -16,11 +16,12 @@ type Config struct {
 	Mirrors       map[string]string // package mirror URL by distribution: "debian", "ubuntu", ...
 	Keyrings      map[string]string // absolute path of an OpenPGP key ring by distribution
 
+	Remote     string                    // URL of the registry that push and pull mean when none is named; empty: none
 	Registries map[string]RegistryConfig // by HOST or HOST:PORT, as references have it, lower case
 }
 
 func configKeys() []string {
-	return []string{"backend", "image_servers", "image_server", "image_keyring", "insecure_hosts", "mirrors", "keyrings", "registries"}
+	return []string{"backend", "image_servers", "image_server", "image_keyring", "insecure_hosts", "mirrors", "keyrings", "registries", "remote"}
 }
 
 // ParseConfig reads a configuration, as strictly as Parse does a manifest. An empty text is a valid one.
@@ -67,6 +68,9 @@ func readConfig(root table) *Config {
 		return checkURL("mirror", s, "https", "http", "file")
 	})
 	c.Keyrings = byDistro(root.table("keyrings"), `"/usr/share/keyrings/debian-archive-keyring.gpg"`, checkKeyring)
+	if c.Remote, n = root.text("remote", `"https://registry.example.org/team"`); n != nil {
+		root.refuse(n, "remote", checkURL("remote", c.Remote, "https", "http"))
+	}
 	c.Registries = readRegistries(root.table("registries"))
 	return &c
 }

@@ -21,6 +21,12 @@ ubuntu = "file:///srv/ubuntu"
 
 [keyrings]
 debian = "/etc/keys/debian.gpg"
+
+[registries."Registry.example.org:5000"]
+ca = ["/etc/keys/ca.pem"]
+auth_hosts = ["Auth.example.org"]
+verify_keys = ["/etc/keys/one.pub", "/etc/keys/two.pub"]
+compression = "zstd"
 `))
 	want := &manifest.Config{
 		Backend:       "crun",
@@ -29,6 +35,9 @@ debian = "/etc/keys/debian.gpg"
 		InsecureHosts: []string{"10.0.0.5:8080", "mirror.lan"},
 		Mirrors:       map[string]string{"debian": "https://mirror.example.org/Debian", "ubuntu": "file:///srv/ubuntu"},
 		Keyrings:      map[string]string{"debian": "/etc/keys/debian.gpg"},
+		Registries: map[string]manifest.RegistryConfig{"registry.example.org:5000": {
+			CA: []string{"/etc/keys/ca.pem"}, AuthHosts: []string{"auth.example.org"}, VerifyKeys: []string{"/etc/keys/one.pub", "/etc/keys/two.pub"}, Compression: "zstd",
+		}},
 	}
 	if err != nil || !reflect.DeepEqual(got, want) {
 		t.Errorf("got %+v, %v", got, err)
@@ -57,6 +66,12 @@ func TestParseConfigRefuses(t *testing.T) {
 		"insecure_hosts = \"mirror.lan\"":                  "insecure_hosts must be a list",
 		"[mirrors]\ndebain = \"https://x.org\"":            `did you mean "debian"?`,
 		"[mirrors]\ndebian = \"x.org\"":                    "https://x.org",
+		"[registries.\"https://x\"]\nca = []":              `"https://x" is not a registry`,
+		"[registries.\"x.org\"]\nverify_key = \"/x\"":      `did you mean "verify_keys"?`,
+		"[registries.\"x.org\"]\nca = [\"x.pem\"]":         "the certificate file \"x.pem\" is not an absolute path",
+		"[registries.\"x.org\"]\nauth_hosts = [\"a/b\"]":   "\"a/b\" is not a host",
+		"[registries.\"x.org\"]\ncompression = \"lz4\"":    "the compression \"lz4\" is unknown",
+		"remote = \"ftp://x.org\"":                         "does not begin with https://",
 		"[keyrings]\ndebian = \"key.gpg\"":                 "config.toml:2:10: the key ring \"key.gpg\" is not an absolute path",
 		"[keyrings]\ndebian = \"/etc/../key.gpg\"":         "absolute path",
 		"[keyrings]\ndebian = 1":                           "keyrings.debian must be a string",

@@ -68,6 +68,20 @@ func (s *Store) lockEnv(ctx context.Context, id manifest.EnvID, how int) (*Lock,
 	return l, err
 }
 
+// Transit makes and locks the directory in which something arrives. Whoever holds the lock may remove the directory.
+func (s *Store) Transit(ctx context.Context, name string) (dir string, l *Lock, err error) {
+	dir = s.Path("transit", name)
+	for {
+		if err := os.MkdirAll(dir, 0o755); err != nil {
+			return "", nil, fmt.Errorf("make directory for what arrives: %w", err)
+		}
+		l, err = s.Lock(ctx, dir+"/.")
+		if !errors.Is(err, os.ErrNotExist) {
+			return dir, l, err
+		}
+	}
+}
+
 // Share keeps layers and files of the vault from being collected while something is made of them. Many may hold it.
 func (s *Store) Share(ctx context.Context) (*Lock, error) {
 	return s.wait(ctx, s.Path("envs")+"/.", syscall.LOCK_SH)

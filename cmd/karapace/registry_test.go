@@ -41,37 +41,53 @@ func asRegistry(ts *testscript.TestScript, neg bool, args []string) {
 	}
 }
 
-// registry starts Debian's docker-registry on loopback, empty, as $REGISTRY, until the script ends.
+// startRegistry gives the command registry: it starts Debian's docker-registry on loopback, empty, as $REGISTRY, until the
+// script ends.
 func startRegistry(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) != 0 {
 		ts.Fatalf("usage: registry")
 	}
-	program, err := exec.LookPath("docker-registry")
-	if err != nil {
-		ts.Fatalf("the tests need the package docker-registry: %v", err)
-	}
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	ts.Check(err)
-	addr := l.Addr().String()
-	ts.Check(l.Close())
 	dir, err := os.MkdirTemp(ts.Getenv("WORK"), "registry-")
 	ts.Check(err)
+	addr, stop, err := serveRegistry(dir)
+	ts.Check(err)
+	ts.Defer(stop)
+	ts.Setenv("REGISTRY", addr)
+}
+
+// serveRegistry runs docker-registry with its data in a directory.
+func serveRegistry(dir string) (addr string, stop func(), err error) {
+	program, err := exec.LookPath("docker-registry")
+	if err != nil {
+		return "", nil, fmt.Errorf("the tests need the package docker-registry: %w", err)
+	}
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return "", nil, err
+	}
+	addr = l.Addr().String()
+	l.Close()
 	config := filepath.Join(dir, "config.yml")
-	ts.Check(os.WriteFile(config, fmt.Appendf(nil, "version: 0.1\nlog: {level: error, accesslog: {disabled: true}}\n"+
-		"storage:\n  filesystem: {rootdirectory: %s/data}\n  delete: {enabled: true}\nhttp: {addr: %q, secret: s}\n", dir, addr), 0o644))
+	text := fmt.Appendf(nil, "version: 0.1\nlog: {level: error, accesslog: {disabled: true}}\n"+
+		"storage:\n  filesystem: {rootdirectory: %s/data}\n  delete: {enabled: true}\nhttp: {addr: %q, secret: s}\n", dir, addr)
+	if err := os.WriteFile(config, text, 0o644); err != nil {
+		return "", nil, err
+	}
 	cmd := exec.Command(program, "serve", config)
-	ts.Check(cmd.Start())
-	ts.Defer(func() {
+	if err := cmd.Start(); err != nil {
+		return "", nil, err
+	}
+	stop = func() {
 		cmd.Process.Kill()
 		cmd.Wait()
-	})
-	for range 200 {
+	}
+	for range 400 {
 		if resp, err := http.Get("http://" + addr + "/v2/"); err == nil {
 			resp.Body.Close()
-			ts.Setenv("REGISTRY", addr)
-			return
+			return addr, stop, nil
 		}
 		time.Sleep(25 * time.Millisecond)
 	}
-	ts.Fatalf("docker-registry does not answer at %s", addr)
+	stop()
+	return "", nil, fmt.Errorf("docker-registry does not answer at %s", addr)
 }

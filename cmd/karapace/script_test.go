@@ -97,7 +97,7 @@ func params(dir, backend string, vars ...string) testscript.Params {
 			"exits": exits, "tiny": tiny, "jsonfield": jsonField, "expand": expand, "hostile": hostile, "halve": halve,
 			"loadvault": loadVault, "savevault": saveVault, "flipvault": flipVault, "nohost": noHost, "layout": layout, "serve": serve, "image": image, "damage": damage,
 			"damagesnapshot": damageSnapshot, "damagefile": damageFile, "oldstore": oldStore, "xattrtool": putXattrTool, "connecttool": putConnectTool, "listen": listen,
-			"fixture": fixture, "asregistry": asRegistry, "registry": startRegistry,
+			"fixture": fixture, "asregistry": asRegistry, "registry": startRegistry, "forge": forge,
 		},
 		UpdateScripts: os.Getenv("UPDATE_SCRIPTS") != "",
 	}

@@ -36,7 +36,7 @@ func imports(ctx context.Context, l *lab) *group {
 	g := &group{name: "importing", rounds: min(l.rounds, importRounds), cold: true}
 	large := l.path("large.tar")
 	l.progress("writing a large root file system")
-	size, err := writeLarge(large)
+	size, err := writeLarge(large, largeBytes)
 	l.facts["large root file system"] = size
 	if err != nil {
 		for _, name := range []string{tarX, tarSync, importTar, importZstd} {
@@ -68,8 +68,8 @@ func (l *lab) addImport(ctx context.Context, g *group, name, archive string, emp
 	}
 }
 
-// writeLarge archives a part of this machine's /usr that is the same whenever /usr is, and says how much it is.
-func writeLarge(file string) (size string, err error) {
+// writeLarge archives about so many bytes of this machine's /usr, the same ones whenever /usr is, and says how much it is.
+func writeLarge(file string, wanted float64) (size string, err error) {
 	const from = "/usr"
 	var total int64
 	err = eachFile(from, func(_ string, info fs.FileInfo) error {
@@ -86,7 +86,7 @@ func writeLarge(file string) (size string, err error) {
 	files, bytes := 0, int64(0)
 	made := map[string]bool{"usr": true, "usr/bin": true}
 	err = errors.Join(a.tiny(), eachFile(from, func(path string, info fs.FileInfo) error {
-		if chance(path)*float64(total) >= largeBytes {
+		if chance(path)*float64(total) >= wanted {
 			return nil
 		}
 		files++

@@ -100,6 +100,7 @@ func run(ctx context.Context, o options) error {
 		{crowdRows, crowds},
 		{installRows, installs},
 		{fetchRows, fetches},
+		{registryRows, registries},
 	} {
 		rows := wanted(g.rows, o.only)
 		if len(rows) == 0 {

@@ -61,6 +61,9 @@ type Options struct {
 	// method Permanent() bool which says so is not tried again.
 	Transport http.RoundTripper
 
+	// Volatile vaults hold what is soon somewhere else: nothing in them is made durable.
+	Volatile bool
+
 	// Stall is how long a server may stay silent, or send next to nothing; 0 is 30 seconds.
 	Stall time.Duration
 	// Retries is how often in a row a transfer may fail without any progress; 0 is 5, negative is none.
@@ -281,7 +284,7 @@ func (c *Client) fetchOne(ctx context.Context, f distro.File) error {
 	for _, u := range append([]string{f.URL}, f.Mirrors...) {
 		err := c.transfer(ctx, p, u, f)
 		if err == nil {
-			return p.commit(c.Path(f.SHA256))
+			return p.commit(c.Path(f.SHA256), c.opts.Volatile)
 		}
 		if ctx.Err() != nil {
 			return ctx.Err()

@@ -74,7 +74,7 @@ func (c *Client) Add(ctx context.Context, what string, doc distro.Document) (dis
 	if there, err := c.has(file); err != nil || there {
 		return file, errors.Join(err, p.discard())
 	}
-	if err := p.commit(c.Path(file.SHA256)); err != nil {
+	if err := p.commit(c.Path(file.SHA256), c.opts.Volatile); err != nil {
 		return fail(err)
 	}
 	return file, syncDir(filepath.Join(c.opts.Vault, "sha256"))

@@ -135,13 +135,15 @@ func (p *partial) validator(url string) string {
 	return v
 }
 
-// commit makes the file durable and gives it its place in the vault.
-func (p *partial) commit(path string) error {
+// commit makes the file durable, unless it is volatile, and gives it its place in the vault.
+func (p *partial) commit(path string, volatile bool) error {
 	if err := p.file.Chmod(0o444); err != nil {
 		return fmt.Errorf("finish vault file: %w", err)
 	}
-	if err := p.file.Sync(); err != nil {
-		return fmt.Errorf("finish vault file: %w", err)
+	if !volatile {
+		if err := p.file.Sync(); err != nil {
+			return fmt.Errorf("finish vault file: %w", err)
+		}
 	}
 	if err := os.Rename(p.file.Name(), path); err != nil {
 		return fmt.Errorf("finish vault file: %w", err)

@@ -113,7 +113,7 @@ func unpackDocker(ctx context.Context, from files, root, arch string) (*Base, er
 	if len(m.Layers) > layerLimit || len(m.Layers) != len(config.RootFS.DiffIDs) {
 		return nil, fmt.Errorf("the image has %d layers, and its configuration speaks of %d; at most %d are admitted", len(m.Layers), len(config.RootFS.DiffIDs), layerLimit)
 	}
-	base := &Base{Env: cleanEnv(config.Config.Env)}
+	base := &Base{Env: CleanEnv(config.Config.Env)}
 	for n, name := range m.Layers {
 		newest, err := unpackDockerLayer(ctx, from, root, name, config.RootFS.DiffIDs[n])
 		if err != nil {

@@ -2,9 +2,7 @@ package images
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"strings"
@@ -31,7 +29,12 @@ type Parts struct {
 	Manifest  digest.Digest
 	Documents []ispec.Descriptor // indexes on the way, the manifest, the configuration
 	Layers    []ispec.Descriptor // bottom first
+	Image     *ispec.Manifest
+	Config    *ispec.Image
 }
+
+// DocumentLimit bounds indexes, manifests and configurations, in bytes.
+const DocumentLimit = documentLimit
 
 // Find looks for the image for arch, a GOARCH name, and tells its parts. A document that is not there and cannot be
 // brought gives fs.ErrNotExist.
@@ -49,11 +52,11 @@ func (b Blobs) Find(ctx context.Context, arch string) (*Parts, error) {
 		return nil, fmt.Errorf("the image has %d layers, more than %d", len(c.manifest.Layers), layerLimit)
 	}
 	for _, d := range c.manifest.Layers {
-		if err := checkBlob(d); err != nil {
+		if err := CheckDescriptor(d); err != nil {
 			return nil, err
 		}
 	}
-	parts.Manifest, parts.Layers = c.from.Digest, c.manifest.Layers
+	parts.Manifest, parts.Layers, parts.Image, parts.Config = c.from.Digest, c.manifest.Layers, c.manifest, c.config
 	return parts, nil
 }
 
@@ -74,7 +77,7 @@ func (b Blobs) Unpack(ctx context.Context, root, arch string) (*Base, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Base{Digest: b.Root, Newest: newest, Env: cleanEnv(c.config.Config.Env)}, nil
+	return &Base{Digest: b.Root, Newest: newest, Env: CleanEnv(c.config.Config.Env)}, nil
 }
 
 // open reads what the root is. used is told of every document that is read.
@@ -86,7 +89,7 @@ func (b Blobs) open(ctx context.Context, used func(ispec.Descriptor)) (*image, e
 	i := &image{from: vaultFiles(b.Path), digest: b.Root, index: []ispec.Descriptor{root}}
 	i.bring = func(d ispec.Descriptor) error {
 		used(d)
-		if err := checkBlob(d); err != nil || b.Bring == nil {
+		if err := CheckDescriptor(d); err != nil || b.Bring == nil {
 			return err
 		}
 		return b.Bring(ctx, d)
@@ -96,21 +99,31 @@ func (b Blobs) open(ctx context.Context, used func(ispec.Descriptor)) (*image, e
 
 // root makes a descriptor of the document of the digest, from what it says it is.
 func (b Blobs) root() (ispec.Descriptor, error) {
-	f, err := vaultFiles(b.Path).open("blobs/sha256/" + b.Root.Encoded())
+	text, err := b.RootDocument()
 	if err != nil {
 		return ispec.Descriptor{}, err
-	}
-	defer f.close()
-	text, err := io.ReadAll(io.LimitReader(f, documentLimit+1))
-	if err != nil || len(text) > documentLimit {
-		return ispec.Descriptor{}, errors.Join(err, fmt.Errorf("manifest %s is larger than %d bytes", b.Root, documentLimit))
 	}
 	kind, err := MediaType(text)
 	return ispec.Descriptor{MediaType: kind, Digest: b.Root, Size: int64(len(text))}, err
 }
 
-// checkBlob refuses descriptors that no vault can hold.
-func checkBlob(d ispec.Descriptor) error {
+// RootDocument reads the document of the root, verified and bounded. A missing one gives fs.ErrNotExist.
+func (b Blobs) RootDocument() ([]byte, error) {
+	d := ispec.Descriptor{Digest: b.Root}
+	if err := CheckDescriptor(d); err != nil {
+		return nil, err
+	}
+	f, err := vaultFiles(b.Path).open("blobs/sha256/" + b.Root.Encoded())
+	if err != nil {
+		return nil, err
+	}
+	d.Size = f.size
+	f.close()
+	return readBlob(vaultFiles(b.Path), d)
+}
+
+// CheckDescriptor refuses descriptors of what no vault can hold.
+func CheckDescriptor(d ispec.Descriptor) error {
 	if err := d.Digest.Validate(); err != nil || d.Digest.Algorithm() != digest.SHA256 {
 		return fmt.Errorf("digest %.100q is not a sha256", d.Digest)
 	}
@@ -147,7 +160,7 @@ func (v vaultFiles) open(name string) (*blob, error) {
 // UnpackLayer fills the directory dir with a layer of an environment, as the store keeps it, from the blob that d
 // describes; what the layer removes becomes marks for overlays. It returns the digest of the uncompressed archive.
 func (b Blobs) UnpackLayer(ctx context.Context, dir string, d ispec.Descriptor) (digest.Digest, error) {
-	if err := checkBlob(d); err != nil {
+	if err := CheckDescriptor(d); err != nil {
 		return "", err
 	}
 	f, err := openBlob(vaultFiles(b.Path), d)
@@ -167,7 +180,7 @@ func (b Blobs) UnpackLayer(ctx context.Context, dir string, d ispec.Descriptor) 
 
 // ReadDocument reads a small blob of a vault, verified.
 func (b Blobs) ReadDocument(d ispec.Descriptor) ([]byte, error) {
-	if err := checkBlob(d); err != nil {
+	if err := CheckDescriptor(d); err != nil {
 		return nil, err
 	}
 	return readBlob(vaultFiles(b.Path), d)

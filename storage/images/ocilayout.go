@@ -61,7 +61,7 @@ func unpackLayout(ctx context.Context, from files, root, arch string) (*Base, er
 	if err != nil {
 		return nil, err
 	}
-	return &Base{Digest: i.digest, Newest: newest, Env: cleanEnv(c.config.Config.Env)}, nil
+	return &Base{Digest: i.digest, Newest: newest, Env: CleanEnv(c.config.Config.Env)}, nil
 }
 
 // image reads the documents and blobs of an OCI layout.
@@ -167,8 +167,8 @@ func (i *image) unpackLayer(ctx context.Context, root string, d ispec.Descriptor
 	return u.Newest, nil
 }
 
-// cleanEnv keeps the variables that have a name a shell could use.
-func cleanEnv(env []string) (kept []string) {
+// CleanEnv keeps the variables that have a name a shell could use.
+func CleanEnv(env []string) (kept []string) {
 	for _, v := range env {
 		name, value, ok := strings.Cut(v, "=")
 		if ok && isEnvName(name) && !strings.ContainsAny(value, "\x00\n") {

@@ -20,7 +20,7 @@ func TestRepair(t *testing.T) {
 		s := newStore(t)
 		base := adopt(t, s, "base", "")
 		top := adopt(t, s, "top", base.DiffID)
-		i, err := s.Image(context.Background(), []digest.Digest{base.DiffID, top.DiffID}, testConfig())
+		i, err := s.Image(context.Background(), []digest.Digest{base.DiffID, top.DiffID}, testConfig(), nil)
 		check(t, err)
 		clean(t, s)
 		overlay := filepath.Join(s.graphRoot(), driverName)

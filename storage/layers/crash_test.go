@@ -102,7 +102,7 @@ func TestPowerCut(t *testing.T) {
 		s := reopen(t, mnt+"/store")
 		acknowledged = append(acknowledged, adopt(t, s, string(rune('a'+round)), ""))
 		if round == 0 {
-			image, err = s.Image(context.Background(), []digest.Digest{acknowledged[0].DiffID}, ispec.Image{})
+			image, err = s.Image(context.Background(), []digest.Digest{acknowledged[0].DiffID}, ispec.Image{}, nil)
 			check(t, err)
 		}
 		dir, diffID, size := tree(t, s, "lost")

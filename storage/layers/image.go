@@ -23,7 +23,8 @@ type Image struct {
 
 // EncodeImage makes the documents of an image from layers, bottom first. config.RootFS is filled in; all the rest, its
 // times too, is the caller's, so that equal input gives equal bytes. The layers are described as uncompressed archives.
-func EncodeImage(config ispec.Image, layers []Layer) (*Image, error) {
+// notes are annotations of the configuration's descriptor, which no runtime looks at.
+func EncodeImage(config ispec.Image, notes map[string]string, layers []Layer) (*Image, error) {
 	config.RootFS = ispec.RootFS{Type: "layers", DiffIDs: []digest.Digest{}}
 	m := ispec.Manifest{Versioned: specs.Versioned{SchemaVersion: 2}, MediaType: ispec.MediaTypeImageManifest, Layers: []ispec.Descriptor{}}
 	for _, l := range layers {
@@ -35,7 +36,7 @@ func EncodeImage(config ispec.Image, layers []Layer) (*Image, error) {
 	if i.Config, err = json.Marshal(config); err != nil {
 		return nil, fmt.Errorf("encode image configuration: %w", err)
 	}
-	m.Config = ispec.Descriptor{MediaType: ispec.MediaTypeImageConfig, Digest: digest.FromBytes(i.Config), Size: int64(len(i.Config))}
+	m.Config = ispec.Descriptor{MediaType: ispec.MediaTypeImageConfig, Digest: digest.FromBytes(i.Config), Size: int64(len(i.Config)), Annotations: notes}
 	if i.Manifest, err = json.Marshal(m); err != nil {
 		return nil, fmt.Errorf("encode image manifest: %w", err)
 	}
@@ -45,7 +46,7 @@ func EncodeImage(config ispec.Image, layers []Layer) (*Image, error) {
 
 // Image stores the image of the layers with diffIDs, bottom first, as EncodeImage makes it, under names in addition to
 // those it may have. When it returns without an error the image survives a power cut.
-func (s *Store) Image(ctx context.Context, diffIDs []digest.Digest, config ispec.Image, names ...string) (*Image, error) {
+func (s *Store) Image(ctx context.Context, diffIDs []digest.Digest, config ispec.Image, notes map[string]string, names ...string) (*Image, error) {
 	var stack []Layer
 	for _, d := range diffIDs {
 		l, ok := s.Lookup(d)
@@ -54,7 +55,7 @@ func (s *Store) Image(ctx context.Context, diffIDs []digest.Digest, config ispec
 		}
 		stack = append(stack, l)
 	}
-	i, err := EncodeImage(config, stack)
+	i, err := EncodeImage(config, notes, stack)
 	if err != nil {
 		return nil, err
 	}

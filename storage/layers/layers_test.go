@@ -186,7 +186,7 @@ func TestGarbageIsRemade(t *testing.T) {
 				s := newStore(t)
 				base := adopt(t, s, "base", "")
 				top := adopt(t, s, "top", base.DiffID)
-				_, err := s.Image(context.Background(), []digest.Digest{base.DiffID, top.DiffID}, ispec.Image{})
+				_, err := s.Image(context.Background(), []digest.Digest{base.DiffID, top.DiffID}, ispec.Image{}, nil)
 				check(t, err)
 				os.WriteFile(base.Dir+"/d/file", nil, 0o644) // as a power cut leaves it
 				damage(s, base, top)
@@ -221,7 +221,7 @@ func TestMend(t *testing.T) {
 		s := newStore(t)
 		base := adopt(t, s, "base", "")
 		top := adopt(t, s, "top", base.DiffID)
-		_, err := s.Image(context.Background(), []digest.Digest{base.DiffID, top.DiffID}, testConfig())
+		_, err := s.Image(context.Background(), []digest.Digest{base.DiffID, top.DiffID}, testConfig(), nil)
 		check(t, err)
 		mend := func(content string, parent digest.Digest) Layer {
 			dir, diffID, size := tree(t, s, content)
@@ -264,7 +264,7 @@ func TestImage(t *testing.T) {
 		base := adopt(t, s, "base", "")
 		top := adopt(t, s, "top", base.DiffID)
 		ids := []digest.Digest{base.DiffID, top.DiffID}
-		i, err := s.Image(context.Background(), ids, testConfig(), "localhost/karapace:one")
+		i, err := s.Image(context.Background(), ids, testConfig(), nil, "localhost/karapace:one")
 		check(t, err)
 		var m ispec.Manifest
 		check(t, json.Unmarshal(i.Manifest, &m))
@@ -275,7 +275,7 @@ func TestImage(t *testing.T) {
 		if got := string(i.Config); got != fmt.Sprintf(want, base.DiffID, top.DiffID) {
 			t.Errorf("configuration %s", got)
 		}
-		again, err := reopen(t, s.root).Image(context.Background(), ids, testConfig(), "localhost/karapace:two")
+		again, err := reopen(t, s.root).Image(context.Background(), ids, testConfig(), nil, "localhost/karapace:two")
 		check(t, err)
 		if again.Digest != i.Digest {
 			t.Errorf("digests %s and %s", i.Digest, again.Digest)
@@ -288,7 +288,7 @@ func TestImage(t *testing.T) {
 		if all, err := s.Images(); err != nil || !slices.Equal(all, []digest.Digest{i.Digest}) {
 			t.Errorf("images %v, %v", all, err)
 		}
-		if _, err := s.Image(context.Background(), []digest.Digest{digest.FromString("x")}, testConfig()); err == nil {
+		if _, err := s.Image(context.Background(), []digest.Digest{digest.FromString("x")}, testConfig(), nil); err == nil {
 			t.Error("an image of a missing layer was made")
 		}
 		if _, err := s.FindImage(digest.FromString("x")); !errors.Is(err, ErrNoImage) {
@@ -322,7 +322,7 @@ func TestDeleteAndSweep(t *testing.T) {
 		s := newStore(t)
 		base := adopt(t, s, "base", "")
 		top := adopt(t, s, "top", base.DiffID)
-		i, err := s.Image(ctx, []digest.Digest{base.DiffID, top.DiffID}, testConfig())
+		i, err := s.Image(ctx, []digest.Digest{base.DiffID, top.DiffID}, testConfig(), nil)
 		check(t, err)
 		for _, l := range []Layer{base, top} {
 			if err := s.Delete(ctx, l.DiffID); !errors.Is(err, ErrInUse) {
@@ -421,7 +421,7 @@ func adoptBoth(t *testing.T, root string) {
 	}
 	base := adopt(t, s, "base", "")
 	top := adopt(t, s, "top", base.DiffID)
-	if _, err := s.Image(context.Background(), []digest.Digest{base.DiffID, top.DiffID}, testConfig()); err != nil {
+	if _, err := s.Image(context.Background(), []digest.Digest{base.DiffID, top.DiffID}, testConfig(), nil); err != nil {
 		t.Error(err)
 	}
 }

@@ -89,7 +89,7 @@ func (i *Image) Created() int64 {
 func Plain(transport *ispec.Manifest, layers []Layer) ([]byte, error) {
 	m := *transport
 	m.MediaType, m.ArtifactType, m.Subject, m.Annotations = ispec.MediaTypeImageManifest, "", nil, nil
-	m.Config = ispec.Descriptor{MediaType: ispec.MediaTypeImageConfig, Digest: m.Config.Digest, Size: m.Config.Size}
+	m.Config = ispec.Descriptor{MediaType: ispec.MediaTypeImageConfig, Digest: m.Config.Digest, Size: m.Config.Size, Annotations: m.Config.Annotations}
 	m.Layers = make([]ispec.Descriptor, len(layers))
 	for n, l := range layers {
 		m.Layers[n] = ispec.Descriptor{MediaType: ispec.MediaTypeImageLayer, Digest: l.DiffID, Size: l.Size}

@@ -15,6 +15,7 @@ import (
 	"github.com/karapace/karapace/cmd/internal/wire"
 	"github.com/karapace/karapace/manifest"
 	"github.com/karapace/karapace/manifest/distro"
+	"github.com/karapace/karapace/storage"
 	"github.com/karapace/karapace/storage/fetch"
 )
 
@@ -34,6 +35,8 @@ type build struct {
 	packages layer
 	timings  []wire.Timing
 	aside    *aside // nil: what is built enters the store
+
+	extra func(dir string, r *storage.Record) error // adds to an environment's directory before it is published; may be nil
 }
 
 // layer is a read-only layer in the store.

@@ -89,7 +89,7 @@ func (w *worker) together(ctx context.Context, req *wire.Request) (*storage.Lock
 	switch {
 	case req.GC != nil || req.Images != nil || req.Migrate != nil || req.Check != nil && req.Check.Repair || req.Sweep != nil && req.Sweep.All:
 		return w.store.Alone(ctx)
-	case req.Build != nil || req.Verify != nil || req.Export != nil || req.Check != nil:
+	case req.Build != nil || req.Verify != nil || req.Export != nil || req.Check != nil || req.Push != nil || req.Pull != nil:
 		return w.store.Share(ctx)
 	}
 	return nil, nil
@@ -111,6 +111,10 @@ func (w *worker) do(ctx context.Context, req *wire.Request) (any, error) {
 		return w.diff(ctx, req.Diff)
 	case req.Export != nil:
 		return w.export(ctx, req.Export)
+	case req.Push != nil:
+		return w.push(ctx, req.Push)
+	case req.Pull != nil:
+		return w.pull(ctx, req.Pull)
 	case req.Sweep != nil && req.Sweep.All:
 		return struct{}{}, w.sweepAll()
 	case req.Sweep != nil:

@@ -103,7 +103,7 @@ func stacked(img *ociimage.Image, more []ociimage.Layer) (*ociimage.Image, error
 	for _, l := range out.Layers {
 		stack = append(stack, layers.Layer{DiffID: l.DiffID, Size: l.Size})
 	}
-	made, err := layers.EncodeImage(config, stack)
+	made, err := layers.EncodeImage(config, nil, stack)
 	if err != nil {
 		return nil, err
 	}

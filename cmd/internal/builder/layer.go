@@ -4,10 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"time"
 
 	"github.com/opencontainers/go-digest"
-	ispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/karapace/karapace/cmd/internal/failure"
 	"github.com/karapace/karapace/cmd/internal/wire"
@@ -59,7 +57,7 @@ func (b *build) image(ctx context.Context) (digest.Digest, error) {
 		stack = append(stack, layers.Layer{DiffID: b.packages.ID, Size: b.packages.Size})
 	}
 	if b.aside != nil {
-		img, err := layers.EncodeImage(b.imageConfig(), stack)
+		img, err := layers.EncodeImage(imageConfig(b.lock, b.base.Env), imageNotes(b.lock), stack)
 		if err != nil {
 			return "", failure.New(failure.General, err, "")
 		}
@@ -69,20 +67,11 @@ func (b *build) image(ctx context.Context) (digest.Digest, error) {
 	if err != nil {
 		return "", err
 	}
-	img, err := store.Image(ctx, ids, b.imageConfig())
+	img, err := store.Image(ctx, ids, imageConfig(b.lock, b.base.Env), imageNotes(b.lock))
 	if err != nil {
 		return "", failure.New(failure.Store, err, "")
 	}
 	return img.Digest, nil
-}
-
-func (b *build) imageConfig() ispec.Image {
-	created := time.Unix(b.lock.SourceDateEpoch, 0).UTC()
-	return ispec.Image{
-		Created:  &created,
-		Platform: ispec.Platform{Architecture: b.lock.Arch, OS: "linux"},
-		Config:   ispec.ImageConfig{Env: b.base.Env},
-	}
 }
 
 // policy is what a layer does not keep: what a table says, and the paths a lock names.

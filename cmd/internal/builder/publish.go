@@ -49,11 +49,14 @@ func (b *build) record() (*storage.Record, error) {
 	l := b.lock
 	r := &storage.Record{
 		RecordVersion: 1, EnvID: l.ID(), Name: b.req.Name, State: "built", Arch: l.Arch, Backend: l.Backend,
-		CreatedAt:  time.Now().UTC().Truncate(time.Second),
-		ManifestID: b.manifest.PreliminaryID(), BaseImage: l.BaseImage, BaseLayer: l.Output.BaseLayer, PackageLayer: l.Output.PackageLayer, ImageDigest: l.Output.ImageDigest,
+		CreatedAt: time.Now().UTC().Truncate(time.Second),
+		BaseImage: l.BaseImage, BaseLayer: l.Output.BaseLayer, PackageLayer: l.Output.PackageLayer, ImageDigest: l.Output.ImageDigest,
 		BaseSize: b.base.Size, PackageSize: b.packages.Size, Packages: l.Requested, Apps: l.Apps,
 		ImageEnv: b.base.Env, ManifestDir: b.req.Dir, Mounts: l.Mounts, Env: l.Env, Hardware: l.Hardware,
 		NetworkIsolation: l.NetworkIsolation, CPUShares: l.CPUShares, MemoryLimitMB: l.MemoryLimitMB, Integration: l.Integration,
+	}
+	if b.manifest != nil { // what was pulled was built for another's
+		r.ManifestID = b.manifest.PreliminaryID()
 	}
 	for _, l := range []layer{b.packages, b.base} {
 		if l.ID == "" {
@@ -88,6 +91,11 @@ func (b *build) prepare(ctx context.Context, dir string, r *storage.Record) (err
 	}
 	if r.HostLayer, err = b.hostLayer(ctx, filepath.Join(dir, "host"), r); err != nil {
 		return err
+	}
+	if b.extra != nil {
+		if err := b.extra(dir, r); err != nil {
+			return fail(err)
+		}
 	}
 	body, err := storage.EncodeRecord(r)
 	if err != nil {

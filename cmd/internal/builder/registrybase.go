@@ -41,6 +41,11 @@ func (b *build) findParts(ctx context.Context, reference string) (*remote, *imag
 	if err != nil {
 		return nil, nil, err
 	}
+	if string(root) != string(b.lock.BaseImageDigest) { // what is locked was checked when it was locked
+		if err := r.verify(ctx, root); err != nil {
+			return nil, nil, err
+		}
+	}
 	parts, err := r.blobs(root).Find(ctx, b.lock.Arch)
 	if err != nil {
 		return nil, nil, b.badParts(err)
@@ -75,10 +80,25 @@ func (b *build) importRegistry(ctx context.Context) error {
 		size += d.Size
 	}
 	got, err := b.unpack(ctx, r.blobs(b.lock.BaseImageDigest), size)
+	if err != nil {
+		if corrupt := r.corrupt(ctx, parts); corrupt != nil {
+			return corrupt
+		}
+	}
 	if err == nil && got != b.lock.BaseImageDigest {
 		err = b.badBase(fmt.Errorf("it is %s instead of %s", got, b.lock.BaseImageDigest))
 	}
 	return err
+}
+
+// corrupt takes damaged parts out of the vault and tells of the first.
+func (r *remote) corrupt(ctx context.Context, parts *images.Parts) error {
+	err := r.fetch.Verify(ctx, r.files(append(parts.Documents, parts.Layers...)))
+	var damage *fetch.CorruptError
+	if errors.As(err, &damage) {
+		return remoteFailure(damage)
+	}
+	return nil
 }
 
 // bringRegistry brings everything of the locked base into the vault.

@@ -6,9 +6,9 @@ import (
 	"fmt"
 	"io/fs"
 	"net/http"
-	"os"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/opencontainers/go-digest"
 	ispec "github.com/opencontainers/image-spec/specs-go/v1"
@@ -17,6 +17,7 @@ import (
 	"github.com/karapace/karapace/cmd/internal/wire"
 	"github.com/karapace/karapace/manifest"
 	"github.com/karapace/karapace/manifest/distro"
+	"github.com/karapace/karapace/storage/cosign"
 	"github.com/karapace/karapace/storage/fetch"
 	"github.com/karapace/karapace/storage/images"
 	"github.com/karapace/karapace/storage/registry"
@@ -29,29 +30,44 @@ type remote struct {
 	fetch  *fetch.Client
 
 	documents *fetch.Client // the same for what is too small to tell of
-	keys      []string      // files of public keys, one of which must have signed what is read; none: it need not be signed
+	keys      cosign.Keys   // one of which must have signed what is read; none: it need not be signed
 }
 
 // connect finds out how the repository of a reference is spoken to. Offline nothing is asked.
 func (w *worker) connect(ctx context.Context, ref manifest.BaseRef, config *manifest.Config, how wire.Remote, offline bool) (*remote, error) {
 	own := config.Registry(ref.Registry)
-	o := registry.Options{
+	client, err := registry.Open(ctx, registry.Options{
 		Host: ref.Registry, Repository: ref.Repository, Credential: registry.Credential(how.Credential), AuthHosts: own.AuthHosts,
 		PlainHTTP: insecure(config, ref.Registry), CA: own.CA, CertDirs: how.CertDirs, UserAgent: "karapace", Proxy: http.ProxyFromEnvironment,
-	}
-	client, err := registry.Open(ctx, o, !offline)
+		Answer: answerTime,
+	}, !offline)
 	if err != nil {
 		return nil, failure.New(failure.Remote, err, "")
 	}
-	r := &remote{ref: ref, client: client, keys: own.VerifyKeys}
-	fo := fetch.Options{
-		Vault: w.store.Path("vault"), Offline: offline, AllowHTTP: config.InsecureHosts, UserAgent: "karapace", Transport: client.Transport(),
+	r := &remote{ref: ref, client: client}
+	if err := r.trust(own.VerifyKeys); err != nil {
+		return nil, err
 	}
-	if r.documents, err = fetch.New(fo); err == nil {
-		fo.Progress = w.tell
-		r.fetch, err = fetch.New(fo)
+	return r, r.into(w, fetch.Options{Vault: w.store.Path("vault"), Offline: offline}, config)
+}
+
+// answerTime is how long a registry may take to check what was sent to it.
+const answerTime = 5 * time.Minute
+
+// into says which vault what is read goes to. Documents are always made durable: nothing notices a damaged one early.
+func (r *remote) into(w *worker, o fetch.Options, config *manifest.Config) (err error) {
+	volatile, shown := o.Volatile, o.Progress
+	o.Progress = nil
+	o.AllowHTTP, o.UserAgent, o.Transport, o.Waiting = config.InsecureHosts, "karapace", r.client.Transport(), w.store.Waiting
+	o.Volatile = false
+	if r.documents, err = fetch.New(o); err == nil {
+		o.Volatile = volatile
+		if o.Progress = shown; shown == nil {
+			o.Progress = w.tell
+		}
+		r.fetch, err = fetch.New(o)
 	}
-	return r, failure.New(failure.Store, err, "")
+	return failure.New(failure.Store, err, "")
 }
 
 // insecure tells whether the configuration allows plain http to a registry.
@@ -67,7 +83,7 @@ func (r *remote) name() string { return r.ref.Registry + "/" + r.ref.Repository 
 func (r *remote) manifest(ctx context.Context, reference string) (digest.Digest, error) {
 	want := digest.Digest(reference)
 	if want.Validate() == nil {
-		if _, err := os.Lstat(r.fetch.Path(want.Encoded())); err == nil {
+		if r.fetch.Verify(ctx, []distro.File{{SHA256: want.Encoded()}}) == nil { // a damaged one is out of the way then
 			return want, nil
 		}
 	} else {

@@ -87,7 +87,7 @@ func (e *Engine) DiffPackages(ctx context.Context, ref, snapshot string) (*Packa
 		return nil, err
 	}
 	req := &wire.Diff{EnvID: c.Record.EnvID, Snapshot: c.Snapshot}
-	if req.Packages, err = e.fromEnvironment(s, c.Record); err != nil {
+	if req.Packages, err = e.fromEnvironment(ctx, s, c.Record); err != nil {
 		return nil, err
 	}
 	var res wire.DiffResult

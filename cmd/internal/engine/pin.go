@@ -137,6 +137,7 @@ func (e *Engine) relock(ctx context.Context, p *project, satisfied bool, out *Pi
 	}
 	l := *p.Lock
 	l.BaseImage = out.BaseImage
+	l.Output.ImageDigest = "" // the image names its lock; its layers stay what they are
 	if err := l.Validate(); err != nil {
 		return failure.New(failure.Lock, err, "")
 	}

@@ -41,7 +41,7 @@ func (e *Engine) Verify(ctx context.Context, ref string, o VerifyOptions) (*Veri
 	}
 	req := &wire.Verify{EnvID: r.EnvID, Odd: o.Odd}
 	if o.Rebuild {
-		if req.Rebuild, err = e.fromEnvironment(s, r); err != nil {
+		if req.Rebuild, err = e.fromEnvironment(ctx, s, r); err != nil {
 			return nil, err
 		}
 		req.Rebuild.Offline, req.Rebuild.Backend = o.Offline, o.Backend
@@ -54,13 +54,16 @@ func (e *Engine) Verify(ctx context.Context, ref string, o VerifyOptions) (*Veri
 }
 
 // fromEnvironment asks for what the lock of an environment says, which needs no manifest.
-func (e *Engine) fromEnvironment(s *storage.Store, r *storage.Record) (*wire.Build, error) {
+func (e *Engine) fromEnvironment(ctx context.Context, s *storage.Store, r *storage.Record) (*wire.Build, error) {
 	file := s.EnvDir(r.EnvID, "karapace.lock")
 	text, err := readFile(file, lockLimit)
 	if err != nil {
 		return nil, failure.New(failure.Store, fmt.Errorf("read the lock of environment %s: %w", r.EnvID.Short(), err), "karapace rebuild makes it anew from the lock of its project")
 	}
 	req := &wire.Build{File: file, Dir: r.ManifestDir, Lock: text, LockFile: file}
+	if req.Remote, err = e.baseRemote(ctx, r.BaseImage, false); err != nil {
+		return nil, err
+	}
 	return req, e.configure(req)
 }
 

@@ -8,7 +8,6 @@ import (
 
 	"github.com/opencontainers/go-digest"
 
-	"github.com/karapace/karapace/cmd/internal/credentials"
 	"github.com/karapace/karapace/cmd/internal/failure"
 	"github.com/karapace/karapace/manifest"
 	"github.com/karapace/karapace/storage"
@@ -31,6 +30,8 @@ type Request struct {
 	Export   *Export  `json:"export,omitempty"`
 	Unpack   *Unpack  `json:"unpack,omitempty"`
 	Clear    *Clear   `json:"clear,omitempty"`
+	Push     *Push    `json:"push,omitempty"`
+	Pull     *Pull    `json:"pull,omitempty"`
 
 	Commit         *Commit         `json:"commit,omitempty"`
 	RemoveSnapshot *RemoveSnapshot `json:"remove_snapshot,omitempty"`
@@ -70,12 +71,6 @@ type Build struct {
 	BackendDirs  []string       `json:"backend_dirs"`            // where runtimes are looked for beside PATH
 	Twice        *Twice         `json:"twice,omitempty"`
 	Remote       Remote         `json:"remote"` // how the base image's registry is reached
-}
-
-// Remote is what is needed to reach a registry, beside the configuration.
-type Remote struct {
-	Credential credentials.Credential `json:"credential"`
-	CertDirs   []string               `json:"cert_dirs,omitempty"` // see containers-certs.d(5)
 }
 
 // Update asks for newer versions of some packages only.
