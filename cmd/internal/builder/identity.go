@@ -1,6 +1,7 @@
 package builder
 
 import (
+	"encoding/json"
 	"time"
 
 	ispec "github.com/opencontainers/image-spec/specs-go/v1"
@@ -27,6 +28,12 @@ func imageConfig(l *manifest.Lock, env []string) ispec.Image {
 		Platform: ispec.Platform{Architecture: l.Arch, OS: "linux"},
 		Config:   ispec.ImageConfig{Env: env, Labels: map[string]string{labelEnvID: string(l.ID())}},
 	}
+}
+
+// namesLock tells whether the configuration of an image is that of an environment.
+func namesLock(config []byte, id manifest.EnvID) bool {
+	var image ispec.Image
+	return json.Unmarshal(config, &image) == nil && image.Config.Labels[labelEnvID] == string(id)
 }
 
 func imageNotes(l *manifest.Lock) map[string]string {

@@ -121,6 +121,10 @@ func (p *pushing) send(ctx context.Context, tag string) error {
 	if err != nil {
 		return err
 	}
+	if !namesLock(img.Config, p.record.EnvID) {
+		return failure.New(failure.Store, fmt.Errorf("environment %s was built by a version whose images do not name their lock", p.record.Title()),
+			"karapace lock --update and karapace rebuild, in the directory of its manifest, make one that can be pulled")
+	}
 	c, err := ociimage.ParseCompression(cmp.Or(p.req.Compression, p.config.Registry(p.ref.Registry).Compression, string(ociimage.None)))
 	if err != nil {
 		return failure.New(failure.Usage, err, "")
