@@ -43,6 +43,11 @@ func (b *build) twice(ctx context.Context) (*wire.BuildResult, error) {
 	if err := b.nameVolatile(ctx); err != nil {
 		return nil, err
 	}
+	if promised != len(b.lock.Volatile) { // it is another lock now, and its image names it
+		if out.ImageDigest, err = b.image(ctx); err != nil {
+			return nil, err
+		}
+	}
 	b.lock.Output = out
 	res.Lock = b.lock.Encode()
 	return res, nil
