@@ -15,7 +15,7 @@ const tempPrefix = ".tmp-"
 // after a return without error the new one survives a power cut: temporary file, fsync, rename, fsync of the directory.
 func WriteFile(path string, data []byte, perm fs.FileMode) (err error) {
 	dir := filepath.Dir(path)
-	f, err := os.CreateTemp(dir, tempPrefix+filepath.Base(path)+"-*")
+	f, err := createTemporary(path)
 	if err != nil {
 		return fmt.Errorf("write %s: %w", path, err)
 	}
@@ -35,12 +35,10 @@ func WriteFile(path string, data []byte, perm fs.FileMode) (err error) {
 	if err = f.Sync(); err != nil {
 		return err
 	}
-	if err = f.Close(); err != nil {
+	if err = os.Rename(f.Name(), path); err != nil { // before the file is closed, and with it unlocked
 		return err
 	}
-	if err = os.Rename(f.Name(), path); err != nil {
-		return err
-	}
+	f.Close()
 	return SyncDir(dir)
 }
 

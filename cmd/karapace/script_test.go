@@ -16,6 +16,7 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"github.com/karapace/karapace/cmd/internal/engine"
+	"github.com/karapace/karapace/hack/faults"
 	"github.com/karapace/karapace/manifest/distro/aptrepo/aptrepotest"
 )
 
@@ -23,6 +24,7 @@ import (
 var binaries string
 
 func TestMain(m *testing.M) {
+	faults.Main()
 	for _, tool := range []func([]string) (int, bool){xattrTool, connectTool} {
 		if code, done := tool(os.Args); done {
 			os.Exit(code)

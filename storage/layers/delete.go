@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"slices"
 
 	cstorage "github.com/containers/storage"
@@ -108,8 +109,8 @@ func (s *Store) DeleteImage(ctx context.Context, d digest.Digest) error {
 	})
 }
 
-// Sweep removes what interrupted operations left in containers/storage: layers without a record and staging
-// directories. It returns the ids of the layers. With dryRun it only tells.
+// Sweep removes what interrupted operations left in containers/storage: layers without a record, staging
+// directories and temporary files. Nobody else may use containers/storage meanwhile, reading aside. It returns the ids of the layers. With dryRun it only tells.
 func (s *Store) Sweep(ctx context.Context, dryRun bool) (removed []string, err error) {
 	err = s.locked(ctx, "sweep layers", func(c cstorage.Store) error {
 		removed, err = s.garbage(c)
@@ -124,10 +125,26 @@ func (s *Store) Sweep(ctx context.Context, dryRun bool) (removed []string, err e
 		if err := c.GarbageCollect(); err != nil {
 			return err
 		}
+		if err := s.dropTemporary(); err != nil {
+			return err
+		}
 		_, err := c.Shutdown(false) // removes staging directories whose makers are gone
 		return err
 	})
 	return removed, err
+}
+
+// dropTemporary removes files that containers/storage was about to put in the place of others when it was ended.
+func (s *Store) dropTemporary() error {
+	var err error
+	for _, pattern := range []string{"*/.tmp-*", "overlay*/*/.tmp-*", "run/*/.tmp-*"} {
+		files, globErr := filepath.Glob(filepath.Join(s.graphRoot(), pattern))
+		err = errors.Join(err, globErr)
+		for _, f := range files {
+			err = errors.Join(err, os.Remove(f))
+		}
+	}
+	return err
 }
 
 // garbage lists the layers that nothing with a record needs, children first.

@@ -196,7 +196,7 @@ func (r *roots) keep(l *manifest.Lock) {
 // garbage lists what can go, in an order in which it can.
 func (w *worker) garbage(ctx context.Context, r *roots) ([]garbage, error) {
 	var all []garbage
-	for _, find := range []func(context.Context, *roots) ([]garbage, error){w.oldScratch, w.oldDrift, w.oldLayers, w.oldFiles, w.oldTransit, w.oldFetched} {
+	for _, find := range []func(context.Context, *roots) ([]garbage, error){w.oldScratch, w.oldTemporary, w.oldDrift, w.oldLayers, w.oldFiles, w.oldTransit, w.oldFetched} {
 		found, err := find(ctx, r)
 		if err != nil {
 			return nil, err
@@ -219,6 +219,43 @@ func (w *worker) oldScratch(context.Context, *roots) ([]garbage, error) {
 		})
 	}
 	return all, nil
+}
+
+// oldTemporary are files that were to replace others.
+func (w *worker) oldTemporary(ctx context.Context, _ *roots) ([]garbage, error) {
+	files, err := w.store.AbandonedFiles()
+	if err != nil {
+		return nil, err
+	}
+	var all []garbage
+	item := func(path string, remove func() error) {
+		id, err := filepath.Rel(w.store.Root(), path)
+		if err != nil {
+			id = path
+		}
+		all = append(all, garbage{wire.Garbage{Kind: "scratch", ID: id, Size: storage.Size(path), Reason: "a command that ended early has left it"}, remove})
+	}
+	for _, f := range files {
+		item(f.Dir, func() error { defer f.Release(); return os.Remove(f.Dir) })
+	}
+	err = w.store.ChangeNames(ctx, func() error {
+		links, err := w.store.AbandonedNames()
+		for _, link := range links {
+			item(link, func() error { return w.removeNewName(ctx, link) })
+		}
+		return err
+	})
+	return all, err
+}
+
+// removeNewName removes a link that has no name yet, unless it has got it meanwhile.
+func (w *worker) removeNewName(ctx context.Context, link string) error {
+	return w.store.ChangeNames(ctx, func() error {
+		if err := os.Remove(link); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+		return nil
+	})
 }
 
 // oldDrift are writable and host layers that no record names. An environment that somebody is changing is left for another time.

@@ -104,7 +104,7 @@ func (e *Engine) adopt(ctx context.Context, p *project, out *AdoptResult, o Adop
 	if err := p.rewrite(before, text); err != nil {
 		return err
 	}
-	if err := storage.WriteFile(p.LockFile, lock, 0o644); err != nil {
+	if err := storage.WriteDocument(p.LockFile, lock, 0o644); err != nil {
 		return failure.New(failure.Lock, errors.Join(err, p.rewrite(text, before)), "")
 	}
 	return nil

@@ -227,7 +227,7 @@ func (e *Engine) keepLock(p *project, o BuildOptions, lock []byte) (written bool
 	if o.Locked || string(lock) == string(p.LockText) {
 		return false, nil
 	}
-	if err := storage.WriteFile(p.LockFile, lock, 0o644); err != nil {
+	if err := storage.WriteDocument(p.LockFile, lock, 0o644); err != nil {
 		return false, failure.New(failure.Lock, fmt.Errorf("the work is done, but its lock cannot be written: %w", err), "")
 	}
 	return true, nil

@@ -68,7 +68,7 @@ func (e *Engine) resolve(ctx context.Context, p *project, o LockOptions) (*LockR
 	if err != nil || !out.Written {
 		return out, err
 	}
-	if err := storage.WriteFile(p.LockFile, text, 0o644); err != nil {
+	if err := storage.WriteDocument(p.LockFile, text, 0o644); err != nil {
 		return nil, failure.New(failure.Lock, err, "")
 	}
 	return out, nil

@@ -121,7 +121,7 @@ func (p *project) rewrite(was, text []byte) error {
 	if !bytes.Equal(now, was) { // what somebody wrote meanwhile must not be lost
 		return failure.New(failure.Manifest, fmt.Errorf("%s was changed meanwhile; nothing was written", p.File), "run the command again")
 	}
-	return failure.New(failure.Manifest, storage.WriteFile(path, text, info.Mode().Perm()), "")
+	return failure.New(failure.Manifest, storage.WriteDocument(path, text, info.Mode().Perm()), "")
 }
 
 // relock makes a lock for the manifest as it is now. One that satisfied it before only learns the base's new name, so
@@ -141,7 +141,7 @@ func (e *Engine) relock(ctx context.Context, p *project, satisfied bool, out *Pi
 	if err := l.Validate(); err != nil {
 		return failure.New(failure.Lock, err, "")
 	}
-	if err := storage.WriteFile(p.LockFile, l.Encode(), 0o644); err != nil {
+	if err := storage.WriteDocument(p.LockFile, l.Encode(), 0o644); err != nil {
 		return failure.New(failure.Lock, err, "")
 	}
 	out.LockWritten = true

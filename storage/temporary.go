@@ -1,0 +1,94 @@
+package storage
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+)
+
+// createTemporary makes the file that is to replace path, locked by its writer until that closes it: one that nobody
+// locks is garbage.
+func createTemporary(path string) (*os.File, error) {
+	for {
+		f, err := os.CreateTemp(filepath.Dir(path), tempPrefix+filepath.Base(path)+"-*")
+		if err != nil {
+			return nil, err
+		}
+		err = flock(f, syscall.LOCK_EX|syscall.LOCK_NB)
+		if err == nil && isAt(f, f.Name()) {
+			return f, nil
+		}
+		f.Close()
+		if err != nil && !errors.Is(err, syscall.EWOULDBLOCK) { // else it was taken for garbage between the two calls
+			os.Remove(f.Name())
+			return nil, err
+		}
+	}
+}
+
+// WriteDocument is WriteFile for a file outside any store, where no gc comes by: it also removes what earlier writers of
+// the same file have left who ended early.
+func WriteDocument(path string, data []byte, perm fs.FileMode) error {
+	if err := WriteFile(path, data, perm); err != nil {
+		return err
+	}
+	left, err := abandonedIn(filepath.Dir(path), tempPrefix+filepath.Base(path)+"-")
+	for _, s := range left {
+		err = errors.Join(err, os.Remove(s.Dir))
+		s.Release()
+	}
+	return err
+}
+
+// AbandonedFiles returns the temporary files of the store whose writers are gone, each locked; the caller removes and
+// releases them. Those of the vault are left out.
+func (s *Store) AbandonedFiles() ([]*Scratch, error) {
+	var left []*Scratch
+	for _, pattern := range []string{".", "layers", "built", "quick", "fetched", "envs/*"} {
+		dirs, err := filepath.Glob(s.Path(pattern))
+		if err != nil {
+			return nil, fmt.Errorf("list temporary files: %w", err)
+		}
+		for _, dir := range dirs {
+			found, err := abandonedIn(dir, tempPrefix)
+			if err != nil {
+				return nil, err
+			}
+			left = append(left, found...)
+		}
+	}
+	return left, nil
+}
+
+// AbandonedNames returns the links of LinkName that never got their names. Call it within ChangeNames.
+func (s *Store) AbandonedNames() ([]string, error) {
+	return filepath.Glob(s.Path("names", tempPrefix+"*"))
+}
+
+// abandonedIn returns the files in dir with a prefix that nobody locks, each locked. A directory that is gone has none.
+func abandonedIn(dir, prefix string) (left []*Scratch, err error) {
+	entries, err := os.ReadDir(dir)
+	if err != nil && !errors.Is(err, os.ErrNotExist) && !errors.Is(err, syscall.ENOTDIR) {
+		return nil, fmt.Errorf("list temporary files: %w", err)
+	}
+	for _, e := range entries {
+		if !strings.HasPrefix(e.Name(), prefix) || !e.Type().IsRegular() {
+			continue
+		}
+		path := filepath.Join(dir, e.Name())
+		f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NOFOLLOW|syscall.O_NONBLOCK, 0)
+		if err != nil {
+			continue // gone, or not ours
+		}
+		if flock(f, syscall.LOCK_EX|syscall.LOCK_NB) != nil || !isAt(f, path) {
+			f.Close()
+			continue
+		}
+		left = append(left, &Scratch{Dir: path, lock: &Lock{f}})
+	}
+	return left, nil
+}
