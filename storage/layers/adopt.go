@@ -41,7 +41,8 @@ func (s *Store) take(ctx context.Context, dir string, parent, diffID digest.Dige
 	return l, errors.Join(err, fstree.RemoveAll(dir))
 }
 
-func (s *Store) adopt(ctx context.Context, dir string, parent, diffID digest.Digest, size int64, doubt bool) (Layer, error) {
+func (s *Store) adopt(ctx context.Context, dir string, parent, diffID digest.Digest, size int64, doubt bool) (l Layer, err error) {
+	defer s.survive(&err)
 	if err := diffID.Validate(); err != nil {
 		return Layer{}, err
 	}
@@ -76,11 +77,11 @@ func (s *Store) adopt(ctx context.Context, dir string, parent, diffID digest.Dig
 	if err := s.commit(r); err != nil {
 		return Layer{}, err
 	}
-	l, ok := s.Lookup(diffID)
+	made, ok := s.Lookup(diffID)
 	if !ok {
 		return Layer{}, errors.New("it is not where containers/storage should have it")
 	}
-	return l, nil
+	return made, nil
 }
 
 // chainID is the id of a layer on the one with the id parent (config.md, "Layer ChainID").

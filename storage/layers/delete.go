@@ -72,7 +72,8 @@ func deleteLayer(c cstorage.Store, id string) error {
 }
 
 // Images returns the digests of all stored images, sorted.
-func (s *Store) Images() ([]digest.Digest, error) {
+func (s *Store) Images() (all []digest.Digest, err error) {
+	defer s.survive(&err)
 	c, err := s.open()
 	if err != nil {
 		return nil, err
@@ -81,7 +82,6 @@ func (s *Store) Images() ([]digest.Digest, error) {
 	if err != nil {
 		return nil, fmt.Errorf("list images: %w", err)
 	}
-	var all []digest.Digest
 	for _, i := range images {
 		all = append(all, i.Digest)
 	}
@@ -204,7 +204,8 @@ func childrenFirst(all []cstorage.Layer, needed map[string]bool) (order []string
 }
 
 // locked runs f while no other process changes layers.
-func (s *Store) locked(ctx context.Context, what string, f func(cstorage.Store) error) error {
+func (s *Store) locked(ctx context.Context, what string, f func(cstorage.Store) error) (err error) {
+	defer s.survive(&err)
 	lock, err := storage.WaitLock(ctx, s.records()+"/.", s.Waiting)
 	if err != nil {
 		return fmt.Errorf("%s: %w", what, err)

@@ -70,7 +70,8 @@ func (s *Store) Image(ctx context.Context, diffIDs []digest.Digest, config ispec
 	return i, s.sync()
 }
 
-func (s *Store) putImage(i *Image, stack []Layer, config ispec.Image, names []string) error {
+func (s *Store) putImage(i *Image, stack []Layer, config ispec.Image, names []string) (err error) {
+	defer s.survive(&err)
 	c, err := s.open()
 	if err != nil {
 		return err
@@ -112,7 +113,8 @@ func (i *Image) bigData() []cstorage.ImageBigDataOption {
 }
 
 // FindImage reads a stored image by the digest of its manifest. A missing or damaged one gives ErrNoImage.
-func (s *Store) FindImage(d digest.Digest) (*Image, error) {
+func (s *Store) FindImage(d digest.Digest) (i *Image, err error) {
+	defer s.survive(&err)
 	c, err := s.open()
 	if err != nil {
 		return nil, err

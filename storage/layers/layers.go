@@ -30,6 +30,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	cstorage "github.com/containers/storage"
@@ -43,10 +44,12 @@ import (
 // Store is the layers and images of one store.
 type Store struct {
 	root string // the store's directory
-	open func() (cstorage.Store, error)
+	once func() (cstorage.Store, error)
 
 	// Waiting is told of whoever a method has to wait for; nil tells nobody.
 	Waiting storage.Waiting
+
+	gaveUp atomic.Pointer[error] // see survive
 }
 
 // Layer is a layer that exists.
@@ -74,14 +77,23 @@ func Open(root string, rootless bool) (*Store, error) {
 	if err := s.checkPoison(); err != nil {
 		return nil, err
 	}
-	s.open = sync.OnceValues(func() (cstorage.Store, error) {
-		c, err := openContainers(s.graphRoot(), rootless, s.Waiting)
+	s.once = sync.OnceValues(func() (c cstorage.Store, err error) {
+		defer s.survive(&err)
+		c, err = openContainers(s.graphRoot(), rootless, s.Waiting)
 		if err != nil {
 			return nil, &storage.Error{Path: root, Msg: fmt.Sprintf("open containers/storage: %v", err)}
 		}
 		return c, s.checkPoison()
 	})
 	return s, nil
+}
+
+// open opens containers/storage, once.
+func (s *Store) open() (cstorage.Store, error) {
+	if err := s.usable(); err != nil {
+		return nil, err
+	}
+	return s.once()
 }
 
 func (s *Store) graphRoot() string { return filepath.Join(s.root, "storage") }
