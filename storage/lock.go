@@ -252,13 +252,14 @@ func (s *Store) Scratch(kind string) (*Scratch, error) {
 			return nil, fmt.Errorf("make scratch directory: %w", err)
 		}
 		syscall.Removexattr(dir, "system.posix_acl_default") // what the host's directory hands down is no part of what is made here
-		l, err := TryLock(dir + "/.")
+		l, err := TryLock(dir + "/.")                        // which is never made a file
 		if err != nil && !errors.Is(err, os.ErrNotExist) {
 			return nil, err
 		}
-		if l != nil { // else a sweep took it between the two calls
+		if l != nil && isAt(l.f, dir) { // else a sweep took it between the calls
 			return &Scratch{Dir: dir, lock: l}, nil
 		}
+		l.Unlock()
 	}
 }
 
@@ -267,20 +268,5 @@ func (s *Scratch) Release() { s.lock.Unlock() }
 
 // Abandoned returns the scratch directories whose makers are gone, each locked; the caller removes and releases them.
 func (s *Store) Abandoned() ([]*Scratch, error) {
-	entries, err := os.ReadDir(s.Path("tmp"))
-	if err != nil {
-		return nil, fmt.Errorf("list scratch directories: %w", err)
-	}
-	var left []*Scratch
-	for _, e := range entries {
-		dir := s.Path("tmp", e.Name())
-		path := dir
-		if e.IsDir() {
-			path += "/."
-		}
-		if l, err := TryLock(path); err == nil && l != nil {
-			left = append(left, &Scratch{Dir: dir, lock: l})
-		}
-	}
-	return left, nil
+	return abandonedIn(s.Path("tmp"), "", func(os.DirEntry) bool { return true })
 }

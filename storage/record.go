@@ -74,7 +74,11 @@ func (e *NotFoundError) Error() string {
 	if len(e.Matches) > 1 {
 		return fmt.Sprintf("environment %q is ambiguous: it could be %s", e.Ref, strings.Join(e.Matches, ", "))
 	}
-	return fmt.Sprintf("there is no environment %q", e.Ref)
+	ref := e.Ref
+	if IsID(ref) { // people are shown, and give, the beginning
+		ref = manifest.EnvID(ref).Short()
+	}
+	return fmt.Sprintf("there is no environment %q", ref)
 }
 
 const recordLimit = 4 << 20

@@ -36,7 +36,7 @@ func WriteDocument(path string, data []byte, perm fs.FileMode) error {
 	if err := WriteFile(path, data, perm); err != nil {
 		return err
 	}
-	left, err := abandonedIn(filepath.Dir(path), tempPrefix+filepath.Base(path)+"-")
+	left, err := abandonedIn(filepath.Dir(path), tempPrefix+filepath.Base(path)+"-", isFile)
 	for _, s := range left {
 		err = errors.Join(err, os.Remove(s.Dir))
 		s.Release()
@@ -54,7 +54,7 @@ func (s *Store) AbandonedFiles() ([]*Scratch, error) {
 			return nil, fmt.Errorf("list temporary files: %w", err)
 		}
 		for _, dir := range dirs {
-			found, err := abandonedIn(dir, tempPrefix)
+			found, err := abandonedIn(dir, tempPrefix, isFile)
 			if err != nil {
 				return nil, err
 			}
@@ -69,14 +69,17 @@ func (s *Store) AbandonedNames() ([]string, error) {
 	return filepath.Glob(s.Path("names", tempPrefix+"*"))
 }
 
-// abandonedIn returns the files in dir with a prefix that nobody locks, each locked. A directory that is gone has none.
-func abandonedIn(dir, prefix string) (left []*Scratch, err error) {
+func isFile(e os.DirEntry) bool { return e.Type().IsRegular() }
+
+// abandonedIn returns what is in dir, with a prefix and of a kind, and locked by nobody, each locked. A directory that is
+// gone has none.
+func abandonedIn(dir, prefix string, kind func(os.DirEntry) bool) (left []*Scratch, err error) {
 	entries, err := os.ReadDir(dir)
 	if err != nil && !errors.Is(err, os.ErrNotExist) && !errors.Is(err, syscall.ENOTDIR) {
 		return nil, fmt.Errorf("list temporary files: %w", err)
 	}
 	for _, e := range entries {
-		if !strings.HasPrefix(e.Name(), prefix) || !e.Type().IsRegular() {
+		if !strings.HasPrefix(e.Name(), prefix) || !kind(e) {
 			continue
 		}
 		path := filepath.Join(dir, e.Name())

@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"os"
 	"strings"
 )
 
@@ -12,6 +13,7 @@ type operation struct {
 	args  []string               // of karapace
 	done  func(*faultBench) bool // whether what the command promises with exit code 0 is true; nil: it promises nothing that lasts
 	again string                 // what the command may say, given again, if it was done the first time; empty: it succeeds
+	minor bool                   // few points of it are tried in make test
 	keeps bool                   // the text of the round must be somewhere in t, whatever happens
 }
 
@@ -23,37 +25,46 @@ func operations() []operation {
 		return func(b *faultBench) bool { _, ok := b.list()[name]; return ok }
 	}
 	return []operation{
-		{name: "build the first", bring: (*faultBench).nothing, args: []string{"build", "t.toml", "--name", "t"}, done: has("t")},
+		{name: "build the first", minor: true, bring: (*faultBench).nothing, args: []string{"build", "t.toml", "--name", "t"}, done: has("t")},
 		{name: "build", bring: (*faultBench).emptied, args: []string{"build", "t.toml", "--name", "t"}, done: has("t")},
-		{name: "build on a layer", bring: (*faultBench).layered, args: []string{"build", "t.toml", "--name", "t"}, done: has("t")},
+		{name: "build on a layer", minor: true, bring: (*faultBench).layered, args: []string{"build", "t.toml", "--name", "t"}, done: has("t")},
 		{name: "lock", bring: (*faultBench).emptied, args: []string{"lock", "t.toml"},
 			done: func(b *faultBench) bool { return b.try("lock", "t.toml", "--check").Exit == 0 }},
-		{name: "fetch", bring: (*faultBench).emptied, args: []string{"fetch", "url.toml"},
+		{name: "fetch", minor: true, bring: (*faultBench).emptied, args: []string{"fetch", "url.toml"},
 			done: func(b *faultBench) bool { return b.try("build", "url.toml", "--offline", "--name", "url").Exit == 0 }},
 		{name: "rebuild", bring: (*faultBench).changed, args: []string{"rebuild", "t.toml", "--locked"}, keeps: true,
 			done: func(b *faultBench) bool { return b.list()["t"].Current == "" && b.kept() }},
-		{name: "rebuild another lock", bring: (*faultBench).another, args: []string{"rebuild", "again.toml", "--name", "t", "--force"},
+		{name: "rebuild another lock", minor: true, bring: (*faultBench).another, args: []string{"rebuild", "again.toml", "--name", "t", "--force"},
 			done: func(b *faultBench) bool { return strings.Contains(b.karapace("inspect", "t"), "ANOTHER") }},
 		{name: "commit", bring: (*faultBench).changed, args: []string{"commit", "t"}, again: "nothing to commit", keeps: true,
 			done: func(b *faultBench) bool { return b.read() == b.text && b.list()["t"].Current != "" }},
 		{name: "restore", bring: (*faultBench).changed, args: []string{"restore", "t", "built"}, keeps: true,
 			done: func(b *faultBench) bool { return b.list()["t"].Current == "" && b.read() == "" && b.kept() }},
-		{name: "restore --discard", bring: (*faultBench).changed, args: []string{"restore", "t", "built", "--discard"},
+		{name: "restore --discard", minor: true, bring: (*faultBench).changed, args: []string{"restore", "t", "built", "--discard"},
 			done: func(b *faultBench) bool { return b.list()["t"].Current == "" && b.read() == "" }},
-		{name: "snapshots rm", bring: (*faultBench).snapped, args: []string{"snapshots", "rm", "t", "SNAPSHOT"}, again: "no snapshot",
+		{name: "snapshots rm", minor: true, bring: (*faultBench).snapped, args: []string{"snapshots", "rm", "t", "SNAPSHOT"}, again: "no snapshot",
 			done: func(b *faultBench) bool { return !strings.Contains(b.karapace("snapshots", "t", "--json"), b.snapshot) }},
-		{name: "freeze", bring: (*faultBench).changed, args: []string{"freeze", "t"}, done: is("frozen"), keeps: true},
-		{name: "unfreeze", bring: (*faultBench).frozen, args: []string{"unfreeze", "t"}, done: is("built"), keeps: true},
-		{name: "archive", bring: (*faultBench).changed, args: []string{"archive", "t"}, done: is("archived"), keeps: true},
-		{name: "unarchive", bring: (*faultBench).archived, args: []string{"unarchive", "t"}, done: is("built"), keeps: true},
-		{name: "rename", bring: (*faultBench).changed, args: []string{"rename", "t", "u"}, done: has("u"), again: `no environment "t"`},
+		{name: "freeze", minor: true, bring: (*faultBench).changed, args: []string{"freeze", "t"}, done: is("frozen"), keeps: true},
+		{name: "unfreeze", minor: true, bring: (*faultBench).frozen, args: []string{"unfreeze", "t"}, done: is("built"), keeps: true},
+		{name: "archive", minor: true, bring: (*faultBench).changed, args: []string{"archive", "t"}, done: is("archived"), keeps: true},
+		{name: "unarchive", minor: true, bring: (*faultBench).archived, args: []string{"unarchive", "t"}, done: is("built"), keeps: true},
+		{name: "rename", minor: true, bring: (*faultBench).changed, args: []string{"rename", "t", "u"}, done: has("u"), again: `no environment "t"`},
 		{name: "destroy", bring: (*faultBench).changed, args: []string{"destroy", "t"}, again: `no environment "t"`,
 			done: func(b *faultBench) bool { return !has("t")(b) }},
+		{name: "destroy --all", minor: true, bring: (*faultBench).changed, args: []string{"destroy", "--all"}, done: (*faultBench).gone},
+		{name: "images rm", minor: true, bring: (*faultBench).layered, args: []string{"images", "rm", "./base.tar"}, again: "no base image",
+			done: func(b *faultBench) bool { return !strings.Contains(b.karapace("images"), "./base.tar") }},
 		{name: "gc", bring: (*faultBench).littered, args: []string{"gc"}, keeps: true,
 			done: func(b *faultBench) bool { return len(b.garbage()) == 0 }},
-		{name: "exec", bring: (*faultBench).ready, args: []string{"exec", "t", "-u", "0", "--", "true"}},
-		{name: "run", bring: (*faultBench).ready, args: []string{"run", "t", "--", "true"}},
+		{name: "exec", minor: true, bring: (*faultBench).ready, args: []string{"exec", "t", "-u", "0", "--", "true"}},
+		{name: "run", minor: true, bring: (*faultBench).ready, args: []string{"run", "t", "--", "true"}},
 	}
+}
+
+// gone tells whether there is no store.
+func (b *faultBench) gone() bool {
+	_, err := os.Stat(b.store())
+	return err != nil
 }
 
 // command is an operation's, of the environment as it is.

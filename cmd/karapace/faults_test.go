@@ -15,14 +15,14 @@ import (
 // Killed at any point, every command leaves a whole store in which it works when it is given again.
 func TestFaultsKilled(t *testing.T) {
 	forOperations(t, func(t *testing.T, op operation) {
-		atPoints(t, op, some(20), []faults.Action{faults.Kill()})
+		atPoints(t, op, op.some(20, 4), []faults.Action{faults.Kill()})
 	})
 }
 
 // So does a command of which one process is killed while the others go on.
 func TestFaultsCallerKilled(t *testing.T) {
 	forOperations(t, func(t *testing.T, op operation) {
-		atPoints(t, op, some(3), []faults.Action{faults.KillCaller()})
+		atPoints(t, op, op.some(3, 1), []faults.Action{faults.KillCaller()})
 	})
 }
 
@@ -34,16 +34,19 @@ func TestFaultsErrors(t *testing.T) {
 		for _, e := range errnos {
 			all = append(all, faults.Fail(e), faults.FailOnward(e))
 		}
-		atPoints(t, op, some(5), all)
+		atPoints(t, op, op.some(5, 2), all)
 	})
 }
 
-// some is how many points of an operation are tried.
-func some(n int) int {
-	if inFull() {
+// some is how many points of an operation are tried: all, written 0, or as many, or few.
+func (op *operation) some(many, few int) int {
+	switch {
+	case inFull():
 		return 0
+	case op.minor:
+		return few
 	}
-	return n
+	return many
 }
 
 // forOperations runs f for each operation, two at a time.

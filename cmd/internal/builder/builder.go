@@ -40,6 +40,9 @@ func Serve(ctx context.Context, in io.Reader, out io.Writer) error {
 		if !errors.As(err, &out) && (errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT)) { // whoever met it first took it for a failure of their own
 			kind, hint = failure.Store, "make room where the store is: karapace gc removes what nothing needs"
 		}
+		if gone := (*storage.NotFoundError)(nil); errors.As(err, &gone) { // it went while this request waited
+			kind, hint = failure.General, "karapace list shows what there is"
+		}
 		return t.send(wire.Event{Error: &wire.Error{Kind: kind, Message: err.Error(), Hint: hint}})
 	}
 	body, err := json.Marshal(result)

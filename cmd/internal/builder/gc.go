@@ -70,8 +70,10 @@ func (w *worker) gc(ctx context.Context, req *wire.GC) (*wire.GCResult, error) {
 	if err != nil {
 		return nil, err
 	}
-	_, err = store.Sweep(ctx, false)
-	return res, failure.New(failure.Store, err, "")
+	if _, err := store.Sweep(ctx, false); err != nil {
+		return nil, failure.New(failure.Store, err, "")
+	}
+	return res, failure.New(failure.Store, syncFS(w.store.Root()), "") // what is gone stays gone
 }
 
 // roots is what must stay: the layers and images of environments, and the files of their locks.

@@ -115,7 +115,7 @@ func (w *worker) removeImages(ctx context.Context, req *wire.Images) error {
 			return failure.New(failure.Store, fmt.Errorf("remove base layer %s: %w", id, err), "")
 		}
 	}
-	return nil
+	return failure.New(failure.Store, syncFS(w.store.Root()), "") // what is gone stays gone
 }
 
 // used are the layers and images of all environments. A record that cannot be read may need anything.

@@ -103,25 +103,13 @@ func (e *Engine) find(ref string) (*storage.Store, *storage.Record, error) {
 	}
 	s, err := e.store()
 	if errors.Is(err, storage.ErrNoStore) {
-		return nil, nil, notFound(&storage.NotFoundError{Ref: shortRef(ref)})
+		return nil, nil, notFound(&storage.NotFoundError{Ref: ref})
 	}
 	if err != nil {
 		return nil, nil, err
 	}
 	r, err := s.Find(ref)
-	var missing *storage.NotFoundError
-	if errors.As(err, &missing) {
-		missing.Ref = shortRef(missing.Ref)
-		return nil, nil, notFound(missing)
-	}
 	return s, r, storeFailure(err)
-}
-
-func shortRef(ref string) string {
-	if len(ref) == 64 {
-		return ref[:12]
-	}
-	return ref
 }
 
 func notFound(err *storage.NotFoundError) error {
@@ -132,6 +120,10 @@ func notFound(err *storage.NotFoundError) error {
 }
 
 func storeFailure(err error) error {
+	var gone *storage.NotFoundError // while the command waited
+	if errors.As(err, &gone) {
+		return notFound(gone)
+	}
 	hint := ""
 	var se *storage.Error
 	if errors.As(err, &se) {

@@ -162,7 +162,10 @@ func (e *Engine) DestroyAll(ctx context.Context, o DestroyOptions) error {
 	if err := e.call(ctx, s, wire.Request{Sweep: &wire.Sweep{All: true}}, &none); err != nil {
 		return err
 	}
-	return storeFailure(os.RemoveAll(s.Root()))
+	if err := os.RemoveAll(s.Root()); err != nil {
+		return storeFailure(err)
+	}
+	return storeFailure(storage.SyncDir(filepath.Dir(s.Root())))
 }
 
 // refuseRunning gives an error when a session is in the environment. One whose last session has just ended is waited for.

@@ -39,6 +39,7 @@ func (e *Engine) Run(ctx context.Context, target string, b BuildOptions, o Sessi
 		return backends.Exit{}, storeFailure(err)
 	}
 	exit, err := e.ephemeral(ctx, s, r, o, scratch.Dir)
+	err = orGone(s, r, err)
 	if goneErr := e.gone(context.WithoutCancel(ctx), filepath.Join(scratch.Dir, "state")); err == nil {
 		err = goneErr // a runtime may still be tidying up what is removed next
 	}
@@ -54,14 +55,14 @@ func (e *Engine) use(ctx context.Context, s *storage.Store, r *storage.Record) (
 	for {
 		now, err := s.Record(r.EnvID)
 		if err != nil {
-			return nil, nil, lockFailure(err)
+			return nil, nil, storeFailure(err)
 		}
 		if err := allow(now, storage.Run, false); err != nil {
 			return nil, nil, err
 		}
 		use, err := s.Use(ctx, r.EnvID)
 		if err != nil {
-			return nil, nil, storeFailure(err)
+			return nil, nil, storeFailure(orGone(s, r, err))
 		}
 		if err = settled(s, now); err == nil {
 			return now, use, nil

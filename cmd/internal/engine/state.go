@@ -3,6 +3,8 @@ package engine
 import (
 	"context"
 	"errors"
+	"fmt"
+	"io/fs"
 
 	"github.com/karapace/karapace/cmd/internal/failure"
 	"github.com/karapace/karapace/storage"
@@ -23,7 +25,7 @@ func allow(r *storage.Record, a storage.Action, force bool) error {
 func (e *Engine) aloneIn(ctx context.Context, s *storage.Store, r *storage.Record, a storage.Action, force bool) (*storage.Record, *storage.Lock, error) {
 	lock, err := s.AloneIn(ctx, r.EnvID)
 	if err != nil {
-		return nil, nil, lockFailure(err)
+		return nil, nil, storeFailure(err)
 	}
 	now, err := s.Record(r.EnvID)
 	if err == nil {
@@ -50,16 +52,6 @@ func refuseUsed(s *storage.Store, r *storage.Record) error {
 	return failure.New(failure.General, errors.New("environment "+displayName(r)+" is used by a karapace run"), "wait for that to end")
 }
 
-// lockFailure is what to say when an environment cannot be locked: it went while somebody waited for it.
-func lockFailure(err error) error {
-	var gone *storage.NotFoundError
-	if errors.As(err, &gone) {
-		gone.Ref = shortRef(gone.Ref)
-		return notFound(gone)
-	}
-	return storeFailure(err)
-}
-
 // errChanged says that an environment is no longer, or not yet, what a session was prepared for.
 var errChanged = errors.New("the environment is being changed by another command")
 
@@ -77,11 +69,26 @@ func settled(s *storage.Store, r *storage.Record) error {
 	return nil
 }
 
+// orGone is err, or if that is about a missing file of an environment that --force has taken away meanwhile, this.
+func orGone(s *storage.Store, r *storage.Record, err error) error {
+	if !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	var gone *storage.NotFoundError
+	if _, now := s.Record(r.EnvID); errors.As(now, &gone) {
+		return notFound(gone)
+	}
+	if s.Changed(r) {
+		return failure.New(failure.General, fmt.Errorf("environment %s was changed by another command: %w", displayName(r), err), "give the command again")
+	}
+	return err
+}
+
 // awaitSettled waits until nobody changes an environment.
 func (e *Engine) awaitSettled(ctx context.Context, s *storage.Store, r *storage.Record) error {
 	lock, err := s.SettledIn(ctx, r.EnvID)
 	lock.Unlock()
-	return lockFailure(err)
+	return storeFailure(err)
 }
 
 // Freeze makes the root of an environment read-only for whoever enters it.
