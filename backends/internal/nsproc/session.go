@@ -59,7 +59,7 @@ func (p *Plan) run(ctx context.Context, backend string, io backends.Stdio, start
 			return backends.Exit{}, err
 		}
 	} else if lock.Backend != backend {
-		return backends.Exit{}, OtherBackend(lock.Backend)
+		return backends.Exit{}, p.meetOther(ctx, lock)
 	}
 	s := &Session{
 		Pidfd: lock.Pidfd, Flags: p.Flags,
@@ -71,6 +71,20 @@ func (p *Plan) run(ctx context.Context, backend string, io backends.Stdio, start
 		return exit, errEnded
 	}
 	return exit, err
+}
+
+// meetOther tells what to do about a container of another backend: errEnded when its last session has ended already.
+func (p *Plan) meetOther(ctx context.Context, lock *envlock.Session) error {
+	other := OtherBackend(lock.Backend)
+	lock.Close() // or it would be kept from ending
+	gone, err := envlock.Delete(ctx, p.State)
+	switch {
+	case err != nil:
+		return err
+	case gone:
+		return errEnded
+	}
+	return other
 }
 
 // leave gives the session's place up and, when it was the last one of a container with limits, removes their group.

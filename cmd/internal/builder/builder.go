@@ -19,8 +19,6 @@ import (
 	"sync"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/karapace/karapace/cmd/internal/failure"
 	"github.com/karapace/karapace/cmd/internal/wire"
 	"github.com/karapace/karapace/storage"
@@ -35,11 +33,11 @@ func Serve(ctx context.Context, in io.Reader, out io.Writer) error {
 	t := &teller{enc: json.NewEncoder(out)}
 	result, err := serve(ctx, in, t)
 	if err != nil {
-		kind, hint := failure.Of(err)
-		var out *outputError
-		if !errors.As(err, &out) && (errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT)) { // whoever met it first took it for a failure of their own
-			kind, hint = failure.Store, "make room where the store is: karapace gc removes what nothing needs"
+		var out *outputError // what it is written to is not the store
+		if disk := failure.Disk(err); disk != nil && !errors.As(err, &out) {
+			err = disk
 		}
+		kind, hint := failure.Of(err)
 		if gone := (*storage.NotFoundError)(nil); errors.As(err, &gone) { // it went while this request waited
 			kind, hint = failure.General, "karapace list shows what there is"
 		}

@@ -124,6 +124,9 @@ func storeFailure(err error) error {
 	if errors.As(err, &gone) {
 		return notFound(gone)
 	}
+	if disk := failure.Disk(err); disk != nil {
+		return disk
+	}
 	hint := ""
 	var se *storage.Error
 	if errors.As(err, &se) {

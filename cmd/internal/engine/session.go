@@ -182,6 +182,9 @@ func view(s *storage.Store, r *storage.Record) rootview.View {
 
 // backendFailure gives the errors of backends their kind and a next step.
 func backendFailure(err error) error {
+	if disk := failure.Disk(err); disk != nil {
+		return disk
+	}
 	var be *backends.Error
 	if !errors.As(err, &be) {
 		return failure.New(failure.Backend, err, "")

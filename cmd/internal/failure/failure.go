@@ -5,6 +5,7 @@ package failure
 import (
 	"context"
 	"errors"
+	"syscall"
 )
 
 // Kind is a class of failure. It is part of the JSON of errors and decides the exit code.
@@ -39,6 +40,18 @@ func New(kind Kind, err error, hint string) error {
 		return err
 	}
 	return &Error{Kind: kind, Err: err, Hint: hint}
+}
+
+// Disk is err as a failure of the store, when its cause is a disk that is full or can only be read: whoever met it first took
+// it for a failure of their own. It is nil for all other errors.
+func Disk(err error) error {
+	switch {
+	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
+		return &Error{Kind: Store, Err: err, Hint: "make room where the store is: karapace gc removes what nothing needs"}
+	case errors.Is(err, syscall.EROFS):
+		return &Error{Kind: Store, Err: err, Hint: "mount the file system of the store such that it can be written, or name another --store"}
+	}
+	return nil
 }
 
 // Of tells the kind and the hint of any error.
