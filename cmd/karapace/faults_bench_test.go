@@ -29,6 +29,8 @@ type faultBench struct {
 	*stateBench
 	round    int
 	snapshot string            // that nothing lies on, see snapped
+	other    string            // env_id of an environment beside it, see recorded
+	clock    func(*exec.Cmd)   // gives a command another clock; nil: none
 	text     string            // what the round wrote into the environment
 	digests  map[string]string // by env_id: of the image, as it was first built
 }
@@ -94,6 +96,25 @@ func writeSmall(file, mark string) error {
 }
 
 func (b *faultBench) store() string { return filepath.Join(b.dir, "store") }
+
+// command is as a stateBench's, with the clock of this bench.
+func (b *faultBench) command(args ...string) *exec.Cmd {
+	cmd := b.stateBench.command(args...)
+	if b.clock != nil {
+		b.clock(cmd)
+	}
+	return cmd
+}
+
+// karapace runs a command that must succeed.
+func (b *faultBench) karapace(args ...string) string {
+	b.t.Helper()
+	a := b.try(args...)
+	if a.Exit != 0 {
+		b.t.Fatalf("karapace %s: exit code %d\n%s", strings.Join(args, " "), a.Exit, a.stderr)
+	}
+	return a.stdout
+}
 
 // answer is what a command said.
 type answer struct {

@@ -8,7 +8,6 @@ import (
 	"strings"
 	"sync"
 
-	"github.com/karapace/karapace/backends/userns"
 	"github.com/karapace/karapace/cmd/internal/engine"
 )
 
@@ -117,25 +116,10 @@ func (b *faultBench) leftovers() (all []string) {
 // files lists the store, what its owner cannot read too.
 func (b *faultBench) files() string {
 	b.t.Helper()
-	m, err := userns.Lookup()
-	must(b.t, err)
-	r, w, err := os.Pipe()
-	must(b.t, err)
-	defer r.Close()
 	find, err := exec.LookPath("find")
 	must(b.t, err)
 	// what layers, drift and sessions hold is their own
-	p, err := userns.Start(m, &userns.Command{Path: find, Args: []string{"find", ".", "(", "-path", "./storage/overlay/*/diff", "-o", "-path", "./envs/*/upper*", "-o", "-path", "./envs/*/host", ")", "-prune", "-o", "-print"},
-		Dir: b.store(), Files: []*os.File{nil, w, os.Stderr}})
-	w.Close()
-	must(b.t, err)
-	var out bytes.Buffer
-	_, err = out.ReadFrom(r)
-	must(b.t, err)
-	if status, err := p.Wait(); err != nil || status != 0 {
-		b.t.Fatalf("list the store: %v, %v", status, err)
-	}
-	return out.String()
+	return b.mapped(find, ".", "(", "-path", "./storage/overlay/*/diff", "-o", "-path", "./envs/*/upper*", "-o", "-path", "./envs/*/host", ")", "-prune", "-o", "-print")
 }
 
 // litter tells whether a file of a store has no business there when nobody works on it.
