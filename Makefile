@@ -30,10 +30,10 @@ test-conformance: ## the public suites of the specifications, on ours and on oth
 	hack/conformance/registry/run
 	hack/conformance/runtime/run
 
-test-faults: ## every file of a store damaged in every way
-	hack/setup runtimes tests
+test-faults: ## every fault at every point of every command, as root and as a user: many hours; FAULTS=PATTERN picks tests
+	hack/setup runtimes tests youki
 	$(MAKE) --no-print-directory build
-	hack/test faults
+	hack/test faults "$(FAULTS)"
 
 lint: ## formatting, vet, staticcheck
 	@out=$$(gofmt -l $$(git ls-files '*.go')); test -z "$$out" || { echo "not gofmt-ed: $$out"; exit 1; }
