@@ -15,8 +15,12 @@ func TestFaultsFileTimes(t *testing.T) {
 	}
 	for _, years := range []string{"-10 years", "+10 years"} {
 		t.Run(years, func(t *testing.T) {
+			t.Parallel()
 			b := newFaultBench(t, "")
 			for _, op := range operations() {
+				if op.minor && !inFull() {
+					continue
+				}
 				b.round++
 				op.bring(b)
 				if !b.gone() { // what layers hold is no time of a store
@@ -40,6 +44,7 @@ func TestFaultsClock(t *testing.T) {
 	if clocks == "" {
 		t.Skip("make test-faults makes the programs with other clocks that this needs")
 	}
+	t.Parallel()
 	b := newFaultBench(t, "")
 	turn := -1
 	b.clock = func(cmd *exec.Cmd) {

@@ -25,7 +25,10 @@ func TestFaultsHelpersAtStart(t *testing.T) {
 	}
 	for _, backend := range usable(t) {
 		for _, command := range [][]string{{"exec", "t", "--backend", backend, "--", "true"}, {"run", "t", "--backend", backend, "--", "true"}, {"commit", "t"}, {"rebuild", "t.toml", "--locked"}} {
-			t.Run(backend+" "+command[0], func(t *testing.T) { helpersAtStart(t, command) })
+			t.Run(backend+" "+command[0], func(t *testing.T) {
+				t.Parallel()
+				helpersAtStart(t, command)
+			})
 		}
 	}
 }
@@ -68,6 +71,7 @@ func TestFaultsHelpers(t *testing.T) {
 	}
 	for _, backend := range usable(t) {
 		t.Run(backend, func(t *testing.T) {
+			t.Parallel()
 			b := newFaultBench(t, "")
 			rounds := map[bool]int{false: 10, true: 200}[inFull()]
 			for i := range rounds {
@@ -134,6 +138,7 @@ func TestFaultsBesideGC(t *testing.T) {
 	if testing.Short() {
 		t.Skip("takes long under the race detector, and tells it nothing: the commands are other programs")
 	}
+	t.Parallel()
 	var ops []operation
 	for _, op := range operations() {
 		if op.name != "gc" && op.name != "destroy --all" && op.name != "build the first" {

@@ -36,6 +36,7 @@ func ownMounts(t *testing.T) bool {
 	if os.Getenv(inside) == t.Name() {
 		return true
 	}
+	t.Parallel()
 	cmd := exec.Command("unshare", "--mount", "--propagation", "private", "/proc/self/exe", "-test.run=^"+t.Name()+"$", "-test.v", "-test.timeout=0")
 	cmd.Args[4], _ = os.Executable()
 	cmd.Env = append(os.Environ(), inside+"="+t.Name())

@@ -91,6 +91,7 @@ func TestFaultsRecords(t *testing.T) {
 	if testing.Short() {
 		t.Skip("takes long under the race detector, and tells it nothing: the commands are other programs")
 	}
+	t.Parallel()
 	b := newFaultBench(t, "")
 	b.recorded()
 	wounds := b.wounds()
