@@ -14,8 +14,8 @@ import (
 // damageTool is the name under which this program changes one file: TRUNCATE or FLIP, a file, a size in bytes or the number of a bit.
 const damageTool = "karapace-test-damage"
 
-// damageFile does it, inside the user namespace, where the store's files can be written.
-func damageFile(args []string) (code int, done bool) {
+// damageOne does it, inside the user namespace, where the store's files can be written.
+func damageOne(args []string) (code int, done bool) {
 	if len(args) != 4 || args[0] != damageTool {
 		return 0, false
 	}

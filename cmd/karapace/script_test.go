@@ -25,7 +25,7 @@ var binaries string
 
 func TestMain(m *testing.M) {
 	faults.Main()
-	for _, tool := range []func([]string) (int, bool){xattrTool, connectTool, damageFile} {
+	for _, tool := range []func([]string) (int, bool){xattrTool, connectTool, damageOne} {
 		if code, done := tool(os.Args); done {
 			os.Exit(code)
 		}

@@ -167,27 +167,56 @@ func (w *worker) sweep() error {
 	return failure.New(failure.Store, err, "")
 }
 
-// sweepAll removes what a store holds; its own directory belongs to the user and is left to karapace. Without records and
-// version it is no store any more, whatever is left of it.
+// sweepAll removes what a store holds, such that it is a whole store until it is none: environments go by one rename each,
+// what is derived after what refers to it, and the version last. Its own directory belongs to the user and is left to karapace.
 func (w *worker) sweepAll() error {
-	scratch, err := w.store.Scratch("destroy")
-	if err != nil {
+	if err := w.retireAll(); err != nil {
 		return failure.New(failure.Store, err, "")
 	}
-	defer scratch.Release()
-	for _, name := range []string{"envs", "layers"} {
-		if err := os.Rename(w.store.Path(name), filepath.Join(scratch.Dir, name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+	for _, name := range []string{"names", "fetched", "quick", "built", "layers", "", "storage", "vault", "quarantine", "backup", "tmp"} {
+		if name == "" { // what names layers is gone before they go
+			if err := syncFS(w.store.Root()); err != nil {
+				return failure.New(failure.Store, err, "")
+			}
+			continue
+		}
+		if err := removeWithin(w.store.Path(name)); err != nil {
 			return failure.New(failure.Store, err, "")
 		}
 	}
-	if err := os.Remove(w.store.Path("version")); err != nil {
+	if err := os.Remove(w.store.Path("version")); err != nil { // from here on it is no store
 		return failure.New(failure.Store, err, "")
 	}
-	entries, err := os.ReadDir(w.store.Root())
-	for _, e := range entries {
-		err = errors.Join(err, fstree.RemoveAll(w.store.Path(e.Name())))
+	return failure.New(failure.Store, removeWithin(w.store.Root()), "")
+}
+
+// retireAll makes all environments garbage.
+func (w *worker) retireAll() error {
+	scratch, err := w.store.Scratch("destroy")
+	if err != nil {
+		return err
 	}
-	return failure.New(failure.Store, err, "")
+	defer scratch.Release()
+	entries, err := os.ReadDir(w.store.Path("envs"))
+	if err != nil {
+		return err
+	}
+	for _, e := range entries {
+		err = errors.Join(err, os.Rename(w.store.Path("envs", e.Name()), filepath.Join(scratch.Dir, e.Name())))
+	}
+	return errors.Join(err, storage.SyncDir(w.store.Path("envs")))
+}
+
+// removeWithin empties a directory that may be missing.
+func removeWithin(dir string) error {
+	entries, err := os.ReadDir(dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	for _, e := range entries {
+		err = errors.Join(err, fstree.RemoveAll(filepath.Join(dir, e.Name())))
+	}
+	return err
 }
 
 // teller sends events; it is used by several goroutines.

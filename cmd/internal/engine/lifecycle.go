@@ -134,7 +134,7 @@ func (e *Engine) Sweep(ctx context.Context) error {
 func (e *Engine) DestroyAll(ctx context.Context, o DestroyOptions) error {
 	s, err := e.store()
 	if errors.Is(err, storage.ErrNoStore) {
-		return nil
+		return storeFailure(storage.RemoveRemains(e.StoreRoot))
 	}
 	if err != nil {
 		return err
