@@ -211,7 +211,7 @@ func (b *faultBench) mend(file string) {
 		return
 	}
 	b.mapped("/bin/rm", "-f", "saved")
-	if index {
+	if repairs {
 		b.karapace("verify-store", "--repair")
 	}
 	b.karapace("rebuild", "t.toml", "--locked")
