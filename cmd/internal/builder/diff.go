@@ -29,11 +29,19 @@ func (w *worker) diff(ctx context.Context, req *wire.Diff) (*wire.DiffResult, er
 	if req.Snapshot != "" && r.Snapshot(req.Snapshot) == nil {
 		return nil, failure.New(failure.General, fmt.Errorf("environment %s has no snapshot %s", r.Title(), req.Snapshot), "karapace snapshots "+r.Title())
 	}
-	s := w.stacks(r, req.Snapshot)
+	s, res := w.stacks(r, req.Snapshot), &wire.DiffResult{}
 	if req.Packages != nil {
-		return w.diffPackages(ctx, s, req.Packages)
+		res, err = w.diffPackages(ctx, s, req.Packages)
+	} else {
+		err = w.diffPaths(ctx, s)
 	}
-	return &wire.DiffResult{}, w.diffPaths(ctx, s)
+	if err != nil && w.store.Changed(r) { // nothing keeps others from changing or destroying it meanwhile
+		if _, gone := w.store.Record(req.EnvID); gone != nil {
+			return nil, gone
+		}
+		return nil, failure.New(failure.General, fmt.Errorf("environment %s was changed by another command", r.Title()), "give the command again")
+	}
+	return res, err
 }
 
 // stacks are an environment as it is, and as it was at a snapshot or when it was built. The host layer is Karapace's own
