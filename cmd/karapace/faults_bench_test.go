@@ -111,7 +111,7 @@ func (b *faultBench) karapace(args ...string) string {
 	b.t.Helper()
 	a := b.try(args...)
 	if a.Exit != 0 {
-		b.t.Fatalf("karapace %s: exit code %d\n%s", strings.Join(args, " "), a.Exit, a.stderr)
+		b.t.Fatalf("karapace %s: exit code %d\n%s%s", strings.Join(args, " "), a.Exit, a.stdout, a.stderr)
 	}
 	return a.stdout
 }

@@ -24,7 +24,7 @@ func TestFaultsFileTimes(t *testing.T) {
 				b.round++
 				op.bring(b)
 				if !b.gone() { // what layers hold is no time of a store
-					b.mapped("/bin/sh", "-c", `find . \( -path './storage/overlay/*/diff' -o -path './envs/*/upper*' -o -path './envs/*/host' \) -prune -o -exec touch -h -d "$1" {} +`, "sh", years)
+					b.mapped("/bin/sh", "-c", `find . \( -path './storage/overlay/*/diff' -o -path './envs/*/upper*' -o -path './envs/*/host*' \) -prune -o -exec touch -h -d "$1" {} +`, "sh", years)
 				}
 				command := op.command(b)
 				a := b.try(command...)

@@ -119,7 +119,7 @@ func (b *faultBench) files() string {
 	find, err := exec.LookPath("find")
 	must(b.t, err)
 	// what layers, drift and sessions hold is their own
-	return b.mapped(find, ".", "(", "-path", "./storage/overlay/*/diff", "-o", "-path", "./envs/*/upper*", "-o", "-path", "./envs/*/host", ")", "-prune", "-o", "-print")
+	return b.mapped(find, ".", "(", "-path", "./storage/overlay/*/diff", "-o", "-path", "./envs/*/upper*", "-o", "-path", "./envs/*/host*", ")", "-prune", "-o", "-print")
 }
 
 // litter tells whether a file of a store has no business there when nobody works on it.
