@@ -153,7 +153,8 @@ func (c *commotion) judge(args []string, err error, out string) {
 		return
 	}
 	ee, ok := err.(*exec.ExitError)
-	if ok && ee.ExitCode() == 128+int(syscall.SIGTERM) && (args[0] == "exec" || args[0] == "run") { // by stop, or by --force
+	session := args[0] == "exec" || args[0] == "run"
+	if ok && session && slices.Contains([]int{128 + int(syscall.SIGTERM), 128 + int(syscall.SIGKILL)}, ee.ExitCode()) { // by stop, by --force, or with its container
 		return
 	}
 	if !ok || strings.Contains(out, "panic") || !slices.ContainsFunc(refusals, func(s string) bool { return strings.Contains(out, s) }) || ee.ExitCode() == exitStore {
