@@ -75,6 +75,9 @@ func TestFaultsHelpers(t *testing.T) {
 			b := newFaultBench(t, "")
 			rounds := map[bool]int{false: 10, true: 200}[inFull()]
 			for i := range rounds {
+				if !mine(i) {
+					continue
+				}
 				b.round++
 				b.changed()
 				b.killInSession(i, backend)
@@ -151,6 +154,9 @@ func TestFaultsBesideGC(t *testing.T) {
 	random := rand.New(rand.NewPCG(1, 2))
 	for i := range rounds {
 		op := ops[i%len(ops)]
+		if !mine(i) {
+			continue
+		}
 		if points[op.name] == 0 {
 			points[op.name] = b.count(op)
 		}

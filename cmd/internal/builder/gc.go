@@ -57,7 +57,9 @@ func (w *worker) gc(ctx context.Context, req *wire.GC) (*wire.GCResult, error) {
 			if err := ctx.Err(); err != nil {
 				return nil, err
 			}
-			if err := g.remove(); err != nil {
+			if err := g.remove(); errors.Is(err, fs.ErrNotExist) {
+				continue // went with the environment it lay in, or to another gc
+			} else if err != nil {
 				return nil, failure.New(failure.Store, err, "")
 			}
 		}
