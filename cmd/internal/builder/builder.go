@@ -110,6 +110,8 @@ func (w *worker) do(ctx context.Context, req *wire.Request) (any, error) {
 		return w.migrate(ctx)
 	case req.Diff != nil:
 		return w.diff(ctx, req.Diff)
+	case req.Apps != nil:
+		return w.apps(ctx, req.Apps)
 	case req.Export != nil:
 		return w.export(ctx, req.Export)
 	case req.Push != nil:

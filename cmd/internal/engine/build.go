@@ -183,10 +183,15 @@ func (e *Engine) build(ctx context.Context, p *project, o BuildOptions, req wire
 	if err != nil {
 		return nil, err
 	}
+	var exports []export
+	if req.Replaces != "" {
+		exports = e.exportedBy(s, req.Replaces)
+	}
 	res, err := e.buildRequest(ctx, s, p, o, req)
 	if err != nil {
 		return nil, err
 	}
+	e.renewExports(ctx, s, res.Record, exports)
 	out := &BuildResult{Record: res.Record, Created: res.Created, LockFile: p.LockFile, Timings: res.Timings}
 	if out.LockWritten, err = e.keepLock(p, o, res.Lock); err != nil {
 		return nil, err

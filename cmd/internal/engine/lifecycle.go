@@ -59,7 +59,11 @@ func (e *Engine) Rename(ctx context.Context, ref, name string) (*storage.Record,
 	if err != nil {
 		return nil, err
 	}
-	return r, nameFailure(s.Rename(ctx, r, name))
+	if err := s.Rename(ctx, r, name); err != nil {
+		return r, nameFailure(err)
+	}
+	e.renewExports(ctx, s, r, e.exportedBy(s, r.EnvID))
+	return r, nil
 }
 
 func nameFailure(err error) error {
@@ -98,6 +102,7 @@ func (e *Engine) Destroy(ctx context.Context, ref string, o DestroyOptions) (*st
 	if err != nil {
 		return nil, err
 	}
+	e.prune(ctx, s)
 	return r, e.Sweep(ctx)
 }
 

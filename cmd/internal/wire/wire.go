@@ -26,6 +26,7 @@ type Request struct {
 	GC       *GC      `json:"gc,omitempty"`
 	Check    *Check   `json:"check,omitempty"`
 	Diff     *Diff    `json:"diff,omitempty"`
+	Apps     *Apps    `json:"apps,omitempty"`
 	Migrate  *Migrate `json:"migrate,omitempty"`
 	Export   *Export  `json:"export,omitempty"`
 	Unpack   *Unpack  `json:"unpack,omitempty"`
