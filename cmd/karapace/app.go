@@ -97,7 +97,7 @@ func (p *program) commands() []*cli.Command {
 		p.listCommand(), p.inspectCommand(), p.diffCommand(), p.adoptCommand(), p.renameCommand(), p.destroyCommand(),
 		p.commitCommand(), p.snapshotsCommand(), p.restoreCommand(),
 		p.freezeCommand(), p.unfreezeCommand(), p.archiveCommand(), p.unarchiveCommand(),
-		p.exportAppCommand(), p.unexportAppCommand(), p.appsCommand(),
+		p.exportAppCommand(), p.unexportAppCommand(), p.appsCommand(), p.hookCommand(),
 		p.exportCommand(), p.pushCommand(), p.pullCommand(),
 		p.imagesCommand(), p.gcCommand(), p.verifyStoreCommand(), p.migrateCommand(), p.backendsCommand(), p.compareCommand(), p.doctorCommand(),
 	}
