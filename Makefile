@@ -3,7 +3,7 @@ VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo 0.0.
 export CGO_ENABLED = 0
 export GOFLAGS ?= -buildvcs=false
 
-.PHONY: build demo test test-repro test-conformance test-faults lint bench fuzz clean
+.PHONY: build demo test test-repro test-desktop test-conformance test-faults lint bench fuzz clean
 
 build: ## static binaries in bin/
 	go build -trimpath -tags urfave_cli_no_docs -ldflags "-s -w -X main.version=$(VERSION)" -o bin/ ./cmd/karapace ./cmd/karapace-store ./cmd/karapace-runtime
@@ -23,6 +23,11 @@ test-repro: ## one lock of each package manager, built in every way there is: us
 	hack/setup runtimes tests youki fixtures repro
 	$(MAKE) --no-print-directory build
 	hack/test repro
+
+test-desktop: ## programs with windows and sound on a real desktop, without a screen
+	hack/setup runtimes desktop
+	$(MAKE) --no-print-directory build
+	hack/desktop
 
 test-conformance: ## the public suites of the specifications, on ours and on others
 	hack/setup runtimes conformance

@@ -36,6 +36,8 @@ type Mount struct {
 	Source, Target string
 	ReadOnly       bool
 	Device         bool // Source is a device node or a directory of such, which may be opened as devices
+	// Display makes of Source, an X authority file, only the keys of this local display, see Authority.
+	Display string `json:",omitempty"`
 }
 
 // Edits are what providers ask for.

@@ -78,7 +78,11 @@ func (p x11) Edits(h Host) Edits {
 	}
 	if path.IsAbs(authority) && isFile(h, authority) {
 		inside := path.Join(runtimeDir(h), "Xauthority")
-		e.mount(authority, inside, true)
+		m := Mount{Source: authority, Target: inside, ReadOnly: true}
+		if local {
+			m.Display = number
+		}
+		e.Mounts = append(e.Mounts, m)
 		e.set("XAUTHORITY", inside)
 	}
 	return e

@@ -62,7 +62,7 @@ func names(dir string) ([]string, error) {
 }
 
 // edits are what the policy lets in, and what the manifest's mounts do.
-func (e *Engine) edits(r *storage.Record, host integration.Host, p integration.Policy) (integration.Edits, error) {
+func (e *Engine) edits(s *storage.Store, r *storage.Record, host integration.Host, p integration.Policy) (integration.Edits, error) {
 	if p.Home == "private" {
 		if err := os.Mkdir(host.Private, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
 			return integration.Edits{}, storeFailure(err)
@@ -73,6 +73,12 @@ func (e *Engine) edits(r *storage.Record, host integration.Host, p integration.P
 		source, err := filepath.EvalSymlinks(m.Source)
 		if m.Source == "" || err != nil {
 			continue // what is gone by now is told by the mount itself
+		}
+		if m.Display != "" {
+			if source, err = e.authority(s, r, source, m.Display); err != nil {
+				e.Progress.Note("the key of the X display stays outside: " + err.Error())
+				source = os.DevNull
+			}
 		}
 		edits.Mounts[i].Source = source
 	}

@@ -128,7 +128,7 @@ func (e *Engine) spec(s *storage.Store, r *storage.Record, o SessionOptions) (*r
 	if err != nil {
 		return nil, err
 	}
-	edits, err := e.edits(r, host, policy)
+	edits, err := e.edits(s, r, host, policy)
 	if err != nil {
 		return nil, err
 	}
