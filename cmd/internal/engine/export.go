@@ -25,7 +25,8 @@ type ExportOptions struct {
 	Compression string   // "" is the format's own
 	Tag         string   // the image's name in what is written; "" is the format's own
 	Rootless    bool     // a bundle for the calling user
-	Args        []string // of a bundle: what it runs; empty: a shell
+	Args        []string // of a bundle or pod: what it runs; empty: a shell
+	Image       string   // of a pod: what was pushed, REGISTRY/NAME[:TAG][@DIGEST]
 	Force       bool     // replace an earlier export
 	Stdout      *os.File
 }
@@ -55,6 +56,9 @@ func (e *Engine) Export(ctx context.Context, ref string, o ExportOptions) (*Expo
 	s, r, err := e.find(ref)
 	if err != nil {
 		return nil, err
+	}
+	if o.Format == formatPod {
+		return e.exportPod(r, o)
 	}
 	req, err := exportRequest(s, r, o, f)
 	if err != nil {
@@ -89,13 +93,14 @@ func (o *ExportOptions) form() (form, error) {
 		wire.FormatDocker: {tag: "localhost/karapace"},
 		wire.FormatRootFS: {compression: "none"},
 		wire.FormatDiff:   {compression: "none"},
+		formatPod:         {},
 	}[wire.Format(o.Format)]
-	bundle := wire.Format(o.Format) == wire.FormatBundle
+	bundle, pod := wire.Format(o.Format) == wire.FormatBundle, o.Format == formatPod
 	switch {
 	case o.Format == "":
-		return f, errors.New("--format is needed: bundle, oci, docker-archive, rootfs or diff")
+		return f, errors.New("--format is needed: bundle, oci, docker-archive, rootfs, diff or pod")
 	case !ok:
-		return f, fmt.Errorf("format %s is unknown: it is bundle, oci, docker-archive, rootfs or diff", quoted(o.Format))
+		return f, fmt.Errorf("format %s is unknown: it is bundle, oci, docker-archive, rootfs, diff or pod", quoted(o.Format))
 	case o.Output == "":
 		return f, errors.New("-o PATH is needed; -o - is standard output")
 	case o.Output == "-" && f.mark != "":
@@ -104,8 +109,12 @@ func (o *ExportOptions) form() (form, error) {
 		return f, fmt.Errorf("format %s is not compressed", o.Format)
 	case o.Tag != "" && f.tag == "":
 		return f, fmt.Errorf("format %s has no place for --tag", o.Format)
-	case o.Rootless && !bundle, len(o.Args) > 0 && !bundle:
-		return f, errors.New("--rootless and a command are for --format bundle")
+	case o.Rootless && !bundle:
+		return f, errors.New("--rootless is for --format bundle")
+	case len(o.Args) > 0 && !bundle && !pod:
+		return f, errors.New("a command is for --format bundle and pod")
+	case o.Image != "" && !pod, pod && (o.Drift || o.Snapshot != ""):
+		return f, errors.New("a pod names an image with --image, and nothing else does; push says what is in it")
 	case o.Snapshot != "" && o.Drift:
 		return f, errors.New("--with-drift is the environment as it is now, --snapshot as it was: give one of them")
 	}
