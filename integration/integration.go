@@ -17,10 +17,9 @@ import (
 // Host is what a provider may look at.
 type Host struct {
 	Getenv  func(string) string
-	Stat    func(string) (fs.FileInfo, error)   // follows symbolic links
-	Resolve func(string) (string, error)        // the path without symbolic links
-	List    func(string) ([]string, error)      // names in a directory
-	Read    func(string, int64) ([]byte, error) // a file of at most so many bytes
+	Stat    func(string) (fs.FileInfo, error) // follows symbolic links
+	Resolve func(string) (string, error)      // the path without symbolic links
+	List    func(string) ([]string, error)    // names in a directory
 	UID     int
 	GID     int
 	Home    string // absolute, links resolved; empty when the user has none
