@@ -4,11 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"runtime"
 	"slices"
 	"strings"
-	"sync"
-	"sync/atomic"
 
 	"golang.org/x/sys/unix"
 )
@@ -117,8 +114,6 @@ func (d *drifter) children(path string, now, was, aside *lowers) error {
 
 const (
 	ahead    = 64 // names that are looked at before they are told
-	lookers  = 4  // goroutines that look, at most
-	alone    = 8  // files that one goroutine looks at quicker
 	attempts = 4  // how often a name is looked at that changes all the time
 )
 
@@ -131,22 +126,15 @@ func (d *drifter) some(names []dirent, path string, now, was, aside *lowers) err
 			s.close()
 		}
 	}()
-	var next atomic.Int64
-	look := func() {
-		for i := next.Add(1) - 1; i < int64(len(names)); i = next.Add(1) - 1 {
-			if names[i].leaf {
-				seen[i] = d.look(names[i].name, now, was, aside)
-			}
-		}
+	processors := lookers
+	if len(now.fds) == 0 || len(was.fds) == 0 { // nothing is read
+		processors = 1
 	}
-	var others sync.WaitGroup
-	if len(names) >= alone && len(now.fds) > 0 && len(was.fds) > 0 { // else nothing is read
-		for range min(lookers, runtime.GOMAXPROCS(0)) - 1 {
-			others.Go(look)
+	eachOf(len(names), processors, func(i int) {
+		if names[i].leaf {
+			seen[i] = d.look(names[i].name, now, was, aside)
 		}
-	}
-	look()
-	others.Wait()
+	})
 	for i, e := range names {
 		for n := 0; n < attempts && (seen[i] == nil || vanished(seen[i].err)); n++ {
 			seen[i].close()

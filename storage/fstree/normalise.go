@@ -108,31 +108,63 @@ func (n *normaliser) children(fd int, path string, low *lowers, rules []rule) (l
 	if err != nil {
 		return 0, entryError(path, err)
 	}
-	for _, e := range entries {
-		s := &spot{dir: fd, name: e.name, path: join(path, e.name)}
-		s.actions, s.rules = step(rules, e.name)
-		if n.opts.Unpacked && e.leaf && len(s.actions) == 0 {
-			left++
-			continue
+	all := make([]outcome, len(entries))
+	if !n.opts.Unpacked {
+		eachOf(len(entries), lookers, func(i int) {
+			if entries[i].leaf {
+				all[i] = n.dirent(fd, path, entries[i], low, rules, true)
+			}
+		})
+	}
+	for i, e := range entries {
+		o := all[i]
+		if !o.settled {
+			o = n.dirent(fd, path, e, low, rules, false)
 		}
-		stays, err := n.entry(s, low)
-		if err != nil {
-			return 0, entryError(s.path, err)
+		if o.err != nil {
+			return 0, entryError(join(path, e.name), o.err)
 		}
-		if stays {
+		if o.stays {
 			left++
 		}
 	}
 	return left, nil
 }
 
+// outcome is what became of an entry.
+type outcome struct {
+	settled, stays bool
+	err            error
+}
+
+// dirent normalises an entry of an open directory. Early, beside others, it leaves alone what depends on the order in
+// which names are looked at: what has several, since what becomes of one depends on how many there still are, and what the
+// policy speaks of.
+func (n *normaliser) dirent(fd int, path string, e dirent, low *lowers, rules []rule, early bool) (o outcome) {
+	s := &spot{dir: fd, name: e.name, path: join(path, e.name)}
+	s.actions, s.rules = step(rules, e.name)
+	o.settled = true
+	if n.opts.Unpacked && e.leaf && len(s.actions) == 0 {
+		o.stays = true
+		return o
+	}
+	if early && len(s.actions) > 0 {
+		return outcome{}
+	}
+	if s.st, o.err = lstatat(fd, e.name); o.err != nil {
+		return o
+	}
+	if early && (isDir(&s.st) || s.st.Nlink > 1) {
+		return outcome{}
+	}
+	o.stays, o.err = n.entry(s, low)
+	return o
+}
+
 // entry normalises one entry. If it does not stay, it is gone from the disk.
 func (n *normaliser) entry(s *spot, low *lowers) (stays bool, err error) {
 	if strings.HasPrefix(s.name, whiteoutPrefix) {
 		return false, fmt.Errorf("a name that begins with %q means a removed file in a layer and cannot be kept", whiteoutPrefix)
-	}
-	if s.st, err = lstatat(s.dir, s.name); err != nil {
-		return false, err
 	}
 	if s.does(actionDrop) || fileType(&s.st) == unix.S_IFSOCK {
 		return false, removeAt(s.dir, s.name)

@@ -265,6 +265,24 @@ func TestNormaliseIndependent(t *testing.T) {
 	})
 }
 
+// What becomes of one name of a file depends on those that went before it, and not on what other processors do: the first
+// has as many names as below and goes, and so does the second, which is the only one then.
+func TestNormaliseInOrder(t *testing.T) {
+	nstest.Both(t, func(t *testing.T) {
+		lower := t.TempDir()
+		runIn(t, lower, `for i in $(seq 80); do echo $i > ${i}a; ln ${i}a ${i}c; echo $i > ${i}b; done`)
+		mustNormalise(t, lower, NormaliseOptions{Epoch: epoch})
+		for range 3 {
+			upper := t.TempDir()
+			runIn(t, upper, `for i in $(seq 80); do echo $i > ${i}a; ln ${i}a ${i}b; done`)
+			mustNormalise(t, upper, NormaliseOptions{Epoch: epoch, Lowers: []string{lower}})
+			if left, err := os.ReadDir(upper); err != nil || len(left) > 0 {
+				t.Fatalf("%d names stay: %v, %v", len(left), left, err)
+			}
+		}
+	})
+}
+
 func TestNormaliseRefuses(t *testing.T) {
 	nstest.Both(t, func(t *testing.T) {
 		own := trustedOverlay

@@ -140,14 +140,12 @@ func (b *build) secure(ctx context.Context, n *renewal, lower []string) (err err
 	}
 	on := *n.same
 	on.Lower = lower // those that the record names may just have been replaced
-	n.drift, err = b.capture(ctx, &on, "before rebuild", true)
-	if err != nil && b.req.Force {
-		b.tell.Note("the drift of " + on.Title() + " is not kept: " + err.Error())
-		err = nil
-	} else if err != nil || n.drift == nil {
+	n.drift, n.upper, err = b.capture(ctx, &on, "before rebuild", true)
+	if err == nil || !b.req.Force {
 		return err
 	}
-	n.upper, err = b.newUpper(&on)
+	b.tell.Note("the drift of " + on.Title() + " is not kept: " + err.Error())
+	n.upper, err = b.newUpper(&on, true)
 	return err
 }
 

@@ -86,20 +86,17 @@ func (w *worker) commit(ctx context.Context, req *wire.Commit) (*wire.CommitResu
 	if err := allow(r, action, false); err != nil {
 		return nil, err
 	}
-	res := &wire.CommitResult{}
-	if !req.Discard {
-		if res.Snapshot, err = w.capture(ctx, r, req.Message, req.To != nil); err != nil {
-			return nil, err
-		}
+	res, upper := &wire.CommitResult{}, ""
+	if req.Discard {
+		upper, err = w.newUpper(r, true)
+	} else {
+		res.Snapshot, upper, err = w.capture(ctx, r, req.Message, req.To != nil)
+	}
+	if err != nil {
+		return nil, err
 	}
 	if res.Snapshot == nil && req.To == nil {
 		return &wire.CommitResult{Record: r}, nil
-	}
-	upper := r.Upper
-	if res.Snapshot != nil || req.Discard {
-		if upper, err = w.newUpper(r); err != nil {
-			return nil, err
-		}
 	}
 	res.Record, err = w.store.Update(ctx, r.EnvID, func(r *storage.Record) error {
 		r.Upper = upper
@@ -114,29 +111,41 @@ func (w *worker) commit(ctx context.Context, req *wire.Commit) (*wire.CommitResu
 	return res, failure.New(failure.Store, err, "")
 }
 
-// capture turns the writable layer of an environment into the snapshot it stands for. It returns nil when the layer
-// changes nothing. The caller is alone in the environment and names the snapshot in its record.
-func (w *worker) capture(ctx context.Context, r *storage.Record, message string, auto bool) (*storage.Snapshot, error) {
+// capture turns the writable layer of an environment into the snapshot it stands for, and makes a new one. When the layer
+// changes nothing there is no snapshot, and the layer stays. The caller is alone in the environment and names both in its
+// record.
+func (w *worker) capture(ctx context.Context, r *storage.Record, message string, auto bool) (snap *storage.Snapshot, upper string, err error) {
 	dir, now := w.store.UpperDir(r), time.Now().UTC().Truncate(time.Second)
 	w.tell.Step("look at what has changed")
-	err := fstree.Normalise(ctx, dir, fstree.NormaliseOptions{Epoch: now.Unix(), Lowers: w.store.Lowers(r)})
+	err = fstree.Normalise(ctx, dir, fstree.NormaliseOptions{Epoch: now.Unix(), Lowers: w.store.Lowers(r)})
 	if err != nil {
-		return nil, cannotKeep(r, err)
+		return nil, "", cannotKeep(r, err)
 	}
 	if empty, err := storage.IsEmptyDir(dir); err != nil || empty {
-		return nil, failure.New(failure.Store, err, "")
+		return nil, r.Upper, failure.New(failure.Store, err, "")
 	}
+	if upper, err = w.newUpper(r, false); err != nil { // which what follows brings to the disk too
+		return nil, "", err
+	}
+	snap = &storage.Snapshot{Parent: r.Current, Message: message, CreatedAt: now, Dir: r.UpperName(), Auto: auto}
+	if err = w.sum(ctx, r, snap); err != nil {
+		os.Remove(w.store.EnvDir(r.EnvID, upper))
+		return nil, "", err
+	}
+	return snap, upper, nil
+}
+
+// sum gives a snapshot its digests and size, and makes all that was written survive a power cut.
+func (w *worker) sum(ctx context.Context, r *storage.Record, snap *storage.Snapshot) error {
+	dir := w.store.EnvDir(r.EnvID, snap.Dir)
 	written := make(chan error, 1) // begun while the digest is computed
 	go func() { written <- syncFS(dir) }()
 	id, size, err := fstree.Digest(ctx, dir)
 	if err = errors.Join(err, <-written); err != nil {
-		return nil, cannotKeep(r, err)
+		return cannotKeep(r, err)
 	}
-	snap := &storage.Snapshot{
-		ID: storage.SnapshotID(r.Current, id), Layer: id, Parent: r.Current,
-		Message: message, CreatedAt: now, Size: size, Dir: r.UpperName(), Auto: auto,
-	}
-	return snap, w.checkChain(r, *snap)
+	snap.ID, snap.Layer, snap.Size = storage.SnapshotID(snap.Parent, id), id, size
+	return w.checkChain(r, *snap)
 }
 
 // cannotKeep says what to do about a file that no layer can hold.
@@ -164,9 +173,9 @@ func (w *worker) checkChain(r *storage.Record, snap storage.Snapshot) error {
 		"go back to an earlier one (karapace restore), or bring what must stay into the manifest and karapace rebuild")
 }
 
-// newUpper makes an empty writable layer, which is garbage until the record names it. What an earlier command has left
-// there keeps its name.
-func (w *worker) newUpper(r *storage.Record) (string, error) {
+// newUpper makes an empty writable layer, on disk when it is to be lasting, which is garbage until the record names it.
+// What an earlier command has left there keeps its name.
+func (w *worker) newUpper(r *storage.Record, lasting bool) (string, error) {
 	for n := len(r.Snapshots) + 1; ; n++ {
 		name := storage.UpperPrefix + strconv.Itoa(n)
 		dir := w.store.EnvDir(r.EnvID, name)
@@ -174,7 +183,7 @@ func (w *worker) newUpper(r *storage.Record) (string, error) {
 		if errors.Is(err, fs.ErrExist) {
 			continue
 		}
-		if err == nil {
+		if err == nil && lasting {
 			err = errors.Join(storage.SyncDir(dir), storage.SyncDir(w.store.EnvDir(r.EnvID)))
 		}
 		return name, failure.New(failure.Store, err, "")
