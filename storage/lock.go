@@ -23,6 +23,10 @@ func (l *Lock) Unlock() {
 	}
 }
 
+// InPlace tells whether what is locked is still what its path names. An environment that was removed and built again has
+// another directory, with the same record if both happen within a second.
+func (l *Lock) InPlace() bool { return isAt(l.f, l.f.Name()) }
+
 // Waiting is told, once for each, of the processes that hold a lock somebody has been waiting for a while.
 type Waiting func(Holder)
 

@@ -47,6 +47,9 @@ func (p *Plan) run(ctx context.Context, backend string, io backends.Stdio, start
 		if err := MayStart(p.Container); err != nil {
 			return backends.Exit{}, err
 		}
+		if !lock.InPlace() { // another environment has come into the place of this one, with the same record
+			return backends.Exit{}, errEnded
+		}
 		if lock.Groups, err = cgroup.System().Make("karapace-"+p.ID, p.Spec.Linux.Resources); err != nil {
 			return backends.Exit{}, err
 		}

@@ -64,7 +64,10 @@ func (e *Engine) use(ctx context.Context, s *storage.Store, r *storage.Record) (
 		if err != nil {
 			return nil, nil, storeFailure(orGone(s, r, err))
 		}
-		if err = settled(s, now); err == nil {
+		if err = settled(s, now); err == nil && !use.InPlace() {
+			err = errChanged
+		}
+		if err == nil {
 			return now, use, nil
 		}
 		use.Unlock()
