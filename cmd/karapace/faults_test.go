@@ -114,6 +114,7 @@ func spread(last, n int) (all []int) {
 // count runs an operation as it is, checks that it does what it should, and returns its points.
 func (b *faultBench) count(op operation) int {
 	b.t.Helper()
+	b.round++ // what is written into the environment is something new
 	op.bring(b)
 	a := b.under(faults.Plan{Trace: os.Getenv("KARAPACE_FAULTS_TRACE")}, op.command(b)...)
 	b.sane(a)
