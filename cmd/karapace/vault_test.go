@@ -41,14 +41,14 @@ func flipVault(ts *testscript.TestScript, neg bool, args []string) {
 
 // copyFiles copies the files of one directory that another lacks.
 func copyFiles(from, to string) error {
+	if err := os.MkdirAll(to, 0o755); err != nil { // the user's, also where there is nothing to copy yet
+		return err
+	}
 	entries, err := os.ReadDir(from)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
 	if err != nil {
-		return err
-	}
-	if err := os.MkdirAll(to, 0o755); err != nil {
 		return err
 	}
 	for _, e := range entries {
