@@ -48,30 +48,33 @@ func Query(dir string) (Status, error) {
 }
 
 // open returns the first process of a running container and its note; ErrNotRunning when there is none.
-func open(dir string) (pidfd int, n note, err error) {
+func open(dir string) (pid, pidfd int, n note, err error) {
 	lock, err := openFile(dir, lockName, unix.O_RDONLY)
 	if errors.Is(err, unix.ENOENT) {
-		return -1, note{}, ErrNotRunning
+		return 0, -1, note{}, ErrNotRunning
 	}
 	if err != nil {
-		return -1, note{}, err
+		return 0, -1, note{}, err
 	}
 	defer unix.Close(lock)
-	pid, pidfd, err := holder(lock)
-	if err == nil && pid == 0 {
+	if pid, pidfd, err = holder(lock); err == nil && pid == 0 {
 		err = ErrNotRunning
 	}
-	return pidfd, readNote(lock), err
+	return pid, pidfd, readNote(lock), err
 }
 
 // Signal sends sig to every process of the container but its first one, or ends the container when sig is KILL.
 func Signal(dir string, sig unix.Signal) error {
-	pidfd, _, err := open(dir)
+	pid, pidfd, _, err := open(dir)
 	if err != nil {
 		return err
 	}
 	defer unix.Close(pidfd)
-	return signalAll(pidfd, sig)
+	err = signalAll(pidfd, sig)
+	if err != nil && isEnding(context.Background(), dir, pid, pidfd, err) {
+		return ErrNotRunning
+	}
+	return err
 }
 
 func signalAll(pidfd int, sig unix.Signal) error {
@@ -131,15 +134,14 @@ func runToEnd(p *rawproc.Program) (pid int, err error) {
 
 // Stop sends TERM to everything in the container, KILL after the grace time, and returns when nothing is left of it.
 func Stop(ctx context.Context, dir string, grace time.Duration) error {
-	pidfd, n, err := open(dir)
+	pid, pidfd, n, err := open(dir)
 	if err != nil {
 		return err
 	}
 	defer unix.Close(pidfd)
 	if grace > 0 {
 		err := signalAll(pidfd, unix.SIGTERM)
-		dying := errors.Is(err, unix.ESRCH) || errors.Is(err, unix.ENOMEM) || errors.Is(err, unix.EPERM) && endsSoon(ctx, pidfd)
-		if err != nil && !dying {
+		if err != nil && !isEnding(ctx, dir, pid, pidfd, err) {
 			return err
 		}
 		patience, cancel := context.WithTimeout(ctx, grace)
@@ -158,11 +160,23 @@ func Stop(ctx context.Context, dir string, grace time.Duration) error {
 	return waitGone(ctx, n)
 }
 
-// endsSoon waits a moment for the end of a process whose namespaces can no longer be joined, as those of one that is ending.
-func endsSoon(ctx context.Context, pidfd int) bool {
-	ctx, cancel := context.WithTimeout(ctx, time.Second)
-	defer cancel()
-	return WaitExit(ctx, pidfd) == nil
+// isEnding says whether err, of joining the namespaces of the first process, came of its end. Its pid namespace is gone
+// then (ESRCH, ENOMEM), or before that its memory, without which the kernel takes it for untraceable (EPERM). In between
+// it gives its locks back; what then remains of its end, such as unmounting, can take long.
+func isEnding(ctx context.Context, dir string, pid, pidfd int, err error) bool {
+	if !errors.Is(err, unix.ESRCH) && !errors.Is(err, unix.ENOMEM) && !errors.Is(err, unix.EPERM) {
+		return false
+	}
+	for range 1000 {
+		s, err := Query(dir)
+		if Dead(pidfd) || err == nil && s.Pid != pid {
+			return true
+		}
+		if sleep(ctx, time.Millisecond) != nil {
+			return false
+		}
+	}
+	return false
 }
 
 // Delete removes the lock files of a container that does not run, after waiting for one that has no session any more.

@@ -154,3 +154,24 @@ func TestDelete(t *testing.T) {
 		t.Error("the deleted lock is held")
 	}
 }
+
+// A first process without its lock is ending, however long it still takes.
+func TestEnding(t *testing.T) {
+	sleeper := exec.Command("/bin/sleep", "100")
+	if err := sleeper.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer sleeper.Wait()
+	defer sleeper.Process.Kill()
+	pidfd, err := unix.PidfdOpen(sleeper.Process.Pid, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(pidfd)
+	s := &Session{dir: t.TempDir(), Pid: sleeper.Process.Pid, Pidfd: pidfd}
+	for err, want := range map[error]bool{unix.EPERM: true, unix.ESRCH: true, unix.ENOMEM: true, unix.EINVAL: false, unix.EACCES: false} {
+		if got := s.Ended(context.Background(), err); got != want {
+			t.Errorf("%v: %v", err, got)
+		}
+	}
+}

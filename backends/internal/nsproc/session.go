@@ -70,7 +70,7 @@ func (p *Plan) run(ctx context.Context, backend string, io backends.Stdio, start
 		Groups:  lock.Groups, ownSignals: p.OwnSignals,
 	}
 	exit, err := s.run(ctx, io)
-	if (errors.Is(err, unix.ESRCH) || errors.Is(err, unix.ENOMEM)) && envlock.Dead(lock.Pidfd) {
+	if err != nil && lock.Ended(ctx, err) {
 		return exit, errEnded
 	}
 	return exit, err
