@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"regexp"
 	"strings"
+	"sync"
 	"unicode"
 	"unicode/utf8"
 )
@@ -25,9 +26,14 @@ type group struct {
 }
 
 var (
-	keyForm    = regexp.MustCompile(`^[A-Za-z0-9-]+(\[[A-Za-z0-9_.@-]+\])?$`)
-	actionForm = regexp.MustCompile(`^[A-Za-z0-9-]+$`)
+	keyForm    = pattern(`^[A-Za-z0-9-]+(\[[A-Za-z0-9_.@-]+\])?$`)
+	actionForm = pattern(`^[A-Za-z0-9-]+$`)
 )
+
+// pattern is a regular expression that is compiled when it is needed: every command would pay for it.
+func pattern(text string) func() *regexp.Regexp {
+	return sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(text) })
+}
 
 // Parse reads a desktop entry. Comments are dropped; anything that the specification does not allow is an error that names
 // the line.
@@ -80,7 +86,7 @@ func (e *Entry) begin(line string) (*group, error) {
 func (g *group) add(line string) error {
 	key, value, ok := strings.Cut(line, "=")
 	key, value = strings.TrimRight(key, " \t"), strings.TrimLeft(value, " \t")
-	if !ok || !keyForm.MatchString(key) {
+	if !ok || !keyForm().MatchString(key) {
 		return errors.New("not KEY=VALUE")
 	}
 	if hasControl(value) {
@@ -121,7 +127,7 @@ func (e *Entry) Shown() bool { return e.value("NoDisplay") != "true" }
 func (e *Entry) actions() (names []string) {
 	for name := range strings.SplitSeq(e.value("Actions"), ";") {
 		g := e.groups[actionGroup+name]
-		if actionForm.MatchString(name) && g != nil && g.values["Name"] != "" && g.values["Exec"] != "" {
+		if actionForm().MatchString(name) && g != nil && g.values["Name"] != "" && g.values["Exec"] != "" {
 			names = append(names, name)
 		}
 	}

@@ -33,8 +33,8 @@ type Host struct {
 }
 
 var (
-	mimeForm     = regexp.MustCompile(`^(application|audio|font|image|inode|message|model|multipart|text|video|x-content|x-epoc|x-scheme-handler)/[A-Za-z0-9!#$&^_.+*-]+$`)
-	categoryForm = regexp.MustCompile(`^[A-Za-z0-9_. -]+$`)
+	mimeForm     = pattern(`^(application|audio|font|image|inode|message|model|multipart|text|video|x-content|x-epoc|x-scheme-handler)/[A-Za-z0-9!#$&^_.+*-]+$`)
+	categoryForm = pattern(`^[A-Za-z0-9_. -]+$`)
 )
 
 // kinds of values, by the keys that are copied.
@@ -159,9 +159,9 @@ func checked(kind, value string) (string, bool) {
 	case "boolean":
 		return value, value == "true" || value == "false"
 	case "names":
-		form = categoryForm
+		form = categoryForm()
 	case "types":
-		form = mimeForm
+		form = mimeForm()
 	default:
 		return "", false
 	}

@@ -74,7 +74,7 @@ func (e *Engine) ExportProgram(ctx context.Context, ref, name string) (*App, err
 	if err != nil {
 		return nil, err
 	}
-	if !programForm.MatchString(name) {
+	if !programForm().MatchString(name) {
 		return nil, failure.New(failure.Usage, fmt.Errorf("%s cannot be the name of a program", quoted(name)), "")
 	}
 	var res wire.AppsResult

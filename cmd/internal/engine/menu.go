@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
+	"sync"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -24,10 +25,15 @@ import (
 // entry and wrapper says in itself whose it is: there is no other record of them.
 
 var (
-	programForm = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9_.+-]{0,127}$`)
-	noIconForm  = regexp.MustCompile(`[^A-Za-z0-9_.-]+`)
-	ourIcon     = regexp.MustCompile(`^karapace-[0-9a-f]{12}-[A-Za-z0-9_.-]{1,128}$`)
+	programForm = pattern(`^[A-Za-z0-9_][A-Za-z0-9_.+-]{0,127}$`)
+	noIconForm  = pattern(`[^A-Za-z0-9_.-]+`)
+	ourIcon     = pattern(`^karapace-[0-9a-f]{12}-[A-Za-z0-9_.-]{1,128}$`)
 )
+
+// pattern is a regular expression that is compiled when it is needed: every command would pay for it.
+func pattern(text string) func() *regexp.Regexp {
+	return sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(text) })
+}
 
 // menu is where the user's entries, icons and programs are.
 type menu struct {
@@ -105,7 +111,7 @@ func (m menu) put(r *storage.Record, a wire.App) (string, error) {
 		Suffix: " (" + displayName(r) + ")", Command: m.command(r), Tty: []string{"-t"}, Cwd: []string{"-w"},
 	}
 	if len(a.Icons) > 0 {
-		name := noIconForm.ReplaceAllString(a.ID, "_")
+		name := noIconForm().ReplaceAllString(a.ID, "_")
 		h.Icon = prefix + name
 	}
 	text, err := entry.ForHost(h)
@@ -172,7 +178,7 @@ func (m menu) remove(x export) error {
 
 // removeIcons removes the icons of one of our names.
 func (m menu) removeIcons(name string) {
-	if !ourIcon.MatchString(name) {
+	if !ourIcon().MatchString(name) {
 		return
 	}
 	for _, ext := range []string{".png", ".svg"} {
