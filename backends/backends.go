@@ -50,7 +50,10 @@ type Container struct {
 	Bundle string // absolute; Bundle/rootfs is where the root is mounted; OCI backends write config.json here
 	State  string // absolute; lock, sessions and the runtime's state
 	Spec   *rspec.Spec
-	Rootfs Rootfs
+	// Compose, unless nil, gives the whole Spec, of which only Linux.Namespaces and Linux.Resources are there before and stay as
+	// they are. A backend calls it once, late: while something else has to be waited for. Its error comes back from Run, wrapped.
+	Compose func() (*rspec.Spec, error) `json:"-"`
+	Rootfs  Rootfs
 	// OwnSignals keeps the signals of this process from being passed on to the command: only its context ends it.
 	OwnSignals bool
 	// Mapping is the user namespace's; nil stays in the caller's user namespace, as real root or inside one.

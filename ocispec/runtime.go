@@ -83,6 +83,11 @@ func Runtime(s Session) *rspec.Spec {
 	return spec
 }
 
+// Begin makes what can be said of a session's document when nothing of the host is known yet: its namespaces and limits.
+func Begin(networkIsolation bool, cpuShares, memoryLimitMB int64) *rspec.Spec {
+	return &rspec.Spec{Linux: &rspec.Linux{Namespaces: namespaces(networkIsolation), Resources: resources(cpuShares, memoryLimitMB)}}
+}
+
 // Rootless adds what a runtime needs that is started by an ordinary user, to a document for root inside. Limits stay:
 // a user to whom the host delegates no cgroup is told so by the runtime.
 func Rootless(spec *rspec.Spec, uids, gids []rspec.LinuxIDMapping) *rspec.Spec {

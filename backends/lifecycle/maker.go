@@ -162,7 +162,7 @@ func (m *maker) last(p *rawproc.Program, ctl int) {
 	if err == nil {
 		err = fillImageFile(m.image, image)
 	}
-	if err != nil { // there is no process yet: it fails there, for the same reason
+	if err != nil { // the process fails there, for the same reason
 		m.store.Warn(err.Error())
 		p.Fail("make the executable of a created container", 0, unix.ENOEXEC)
 		return

@@ -35,7 +35,7 @@ func (*Runtime) Name() string { return Name }
 
 // Run implements backends.Runtime.
 func (r *Runtime) Run(ctx context.Context, c *backends.Container, io backends.Stdio) (backends.Exit, error) {
-	p, err := nsproc.NewPlan(c)
+	p, err := nsproc.BeginPlan(c)
 	if err != nil {
 		return backends.Exit{}, err
 	}

@@ -14,12 +14,16 @@ import (
 
 // start makes the container's first process.
 func start(ctx context.Context, p *nsproc.Plan, lock *envlock.Session) (*nsproc.Process, error) {
-	b, err := rootfs.New(p)
-	if err != nil {
-		return nil, err
-	}
+	var b *rootfs.Builder
 	first := &nsproc.First{
-		Backend: Name, Session: lock, State: p.State, Mapping: p.Mapping, Flags: p.Flags, Early: b.Early, Last: becomeInit,
+		Backend: Name, Session: lock, State: p.State, Mapping: p.Mapping, Flags: p.Flags, Last: becomeInit,
+		Compose: func() (err error) {
+			if err = p.Complete(); err == nil {
+				b, err = rootfs.New(p)
+			}
+			return err
+		},
+		Early: func(p *rawproc.Program) { b.Early(p) },
 		Late: func(p *rawproc.Program) {
 			b.Prepare(p)
 			b.Enter(p)

@@ -52,7 +52,7 @@ func writeManifest(file, image, value string) error {
 }
 
 func manifestText(image, value string) []byte {
-	return fmt.Appendf(nil, "manifest_version = 1\n\n[base]\nimage = %q\n\n[env]\nWHICH = %q\n", image, value)
+	return fmt.Appendf(nil, "manifest_version = 1\n\n[base]\nimage = %q\n\n[env]\nWHICH = %q\n\n[integration]\nprofile = \"isolated\"\n", image, value)
 }
 
 // buildMany fills a store of its own.

@@ -361,7 +361,9 @@ func flock(fd, how int) error {
 func (s *Session) InPlace() bool { return isFile(s.lock, s.dir, lockName) }
 
 // Ended says whether err, of joining the container, came of its end.
-func (s *Session) Ended(ctx context.Context, err error) bool { return isEnding(ctx, s.dir, s.Pid, s.Pidfd, err) }
+func (s *Session) Ended(ctx context.Context, err error) bool {
+	return isEnding(ctx, s.dir, s.Pid, s.Pidfd, err)
+}
 
 // isFile says whether the descriptor is what the name is now.
 func isFile(fd int, dir, name string) bool {

@@ -31,6 +31,8 @@ type Birth struct {
 	Keep    []int           // descriptors it keeps beside the standard ones, for Late and Last
 	// Born is called once the process is there, while its user namespace is being mapped.
 	Born func(pid int) error
+	// Compose, unless nil, is called after Born, to make ready what Early, Late and Last need. All three are called after it.
+	Compose func() error
 	// Pause is called when the process has come to a Pause of its program, which goes on when it returns.
 	Pause func(pid int, stage byte) error
 	// Early is done before the user namespace is mapped, with the credentials of the caller, while that is arranged.
@@ -54,6 +56,7 @@ type First struct {
 	State   string          // directory for an executable that cannot be in memory
 	Mapping *userns.Mapping // nil: no new user namespace
 	Flags   uintptr         // of the namespaces, without CLONE_NEWUSER
+	Compose func() error    // as in Birth
 	Early   func(p *rawproc.Program)
 	Late    func(p *rawproc.Program)
 	// Last executes the program that is open at exe, with descriptors as package pid1 wants them; itself or another one
@@ -80,9 +83,10 @@ func (f *First) Start(ctx context.Context) (*Process, error) {
 	}
 	defer unix.Close(exe)
 	b := &Birth{
-		Mapping: f.Mapping, Flags: f.Flags, Groups: f.Session.Groups, Keep: []int{lock, sessions, exe}, Early: f.Early,
-		Late: func(p *rawproc.Program, _ int) { f.Late(p) },
-		Born: func(pid int) error { return f.Session.Started(f.Backend, pid) },
+		Mapping: f.Mapping, Flags: f.Flags, Groups: f.Session.Groups, Keep: []int{lock, sessions, exe}, Compose: f.Compose,
+		Early: f.Early,
+		Late:  func(p *rawproc.Program, _ int) { f.Late(p) },
+		Born:  func(pid int) error { return f.Session.Started(f.Backend, pid) },
 		Last: func(p *rawproc.Program, ctl int) {
 			for _, fd := range [...][2]int{{lock, pid1.LockFD}, {sessions, pid1.SessionsFD}, {ctl, pid1.ControlFD}} {
 				p.Call("keep descriptor", unix.SYS_DUP3, rawproc.Int(fd[0]), rawproc.Int(fd[1]), rawproc.Int(0))
@@ -99,6 +103,7 @@ type Process struct {
 	helper int // a process that entered namespaces for it; 0 is none
 	prog   *rawproc.Program
 	ctl    int
+	there  int // the process's own end of it
 }
 
 // Start makes the first process and waits until it is ready. When that fails, nothing is left of it.
@@ -147,7 +152,8 @@ func (b *Birth) clone(proc *Process, childCtl int) error {
 		b.enterFirst(proc.prog, childCtl, flags)
 		flags = 0
 	}
-	b.program(proc.prog, childCtl, groups)
+	proc.there = childCtl
+	b.begin(proc.prog, childCtl, groups)
 	pid, err := proc.prog.Start(flags)
 	if err != nil {
 		return userns.CloneError(err)
@@ -184,20 +190,33 @@ func (b *Birth) admit(proc *Process) error {
 	if b.Mapping != nil {
 		mapping = b.Mapping.Begin(proc.Pid)
 	}
-	var noted error
-	if b.Born != nil {
-		noted = b.Born(proc.Pid)
-	}
+	composed := b.compose(proc)
 	if err := mapping.Wait(); err != nil {
 		return err
 	}
-	if noted != nil {
-		return noted
+	if composed != nil {
+		return composed
 	}
 	if err := proc.Go(); err != nil {
 		return err
 	}
 	return proc.awaitReady(b.Pause)
+}
+
+// compose gives the process the rest of its program.
+func (b *Birth) compose(proc *Process) error {
+	if b.Born != nil {
+		if err := b.Born(proc.Pid); err != nil {
+			return err
+		}
+	}
+	if b.Compose != nil {
+		if err := b.Compose(); err != nil {
+			return err
+		}
+	}
+	b.finish(proc.prog, proc.there)
+	return proc.Go()
 }
 
 func (proc *Process) awaitBorn() error {
@@ -254,13 +273,14 @@ func Pause(p *rawproc.Program, ctl int, stage byte) {
 }
 
 func awaitGo(p *rawproc.Program, label string, ctl int) {
-	p.Call(label, unix.SYS_READ, rawproc.Int(ctl), rawproc.Addr(p.Reg()), rawproc.Int(1)).ExitIfZero()
+	p.Call(label, unix.SYS_READ, rawproc.Int(ctl), rawproc.Bytes(make([]byte, 1)), rawproc.Int(1)).ExitIfZero()
 }
 
 // ErrDied says that a first process ended without saying why.
 var ErrDied = errors.New("the container's first process has died")
 
-func (b *Birth) program(p *rawproc.Program, ctl int, groups []*os.File) {
+// begin is the part of the program that needs neither Early, Late nor Last.
+func (b *Birth) begin(p *rawproc.Program, ctl int, groups []*os.File) {
 	p.Report(ctl)
 	keep := append([]int{ctl}, b.Keep...)
 	for _, g := range groups {
@@ -274,6 +294,12 @@ func (b *Birth) program(p *rawproc.Program, ctl int, groups []*os.File) {
 	p.Call("become traceable", unix.SYS_PRCTL, rawproc.Int(unix.PR_SET_DUMPABLE), rawproc.Int(1))
 	p.Call("set umask", unix.SYS_UMASK, rawproc.Int(0o022))
 	p.Call("leave the terminal", unix.SYS_SETSID)
+	awaitGo(p, "wait for the rest", ctl)
+	p.Reload()
+}
+
+// finish is the rest.
+func (b *Birth) finish(p *rawproc.Program, ctl int) {
 	b.Early(p)
 	awaitGo(p, "wait for the mapping", ctl)
 	if b.ownUser() {

@@ -22,21 +22,53 @@ type Plan struct {
 	Foreign     bool    // the document was not made by us, and may ask for all the specification knows
 	Filter      []unix.SockFilter
 	FilterFlags uintptr
+	complete    bool
 }
 
 // NewPlan checks what is asked of a backend.
 func NewPlan(c *backends.Container) (*Plan, error) {
-	p, err := newPlan(c)
-	if err != nil {
-		return nil, &backends.Error{Kind: backends.Invalid, Op: "read the spec", Err: err}
+	p, err := BeginPlan(c)
+	if err == nil {
+		err = p.Complete()
 	}
-	return p, nil
+	return p, err
 }
 
-func newPlan(c *backends.Container) (*Plan, error) {
-	s := c.Spec
-	if s == nil || s.Linux == nil || s.Root == nil {
-		return nil, errors.New("it has no root or no linux section")
+// BeginPlan checks what there is to check as long as Container.Compose has not been called.
+func BeginPlan(c *backends.Container) (*Plan, error) {
+	p, err := beginPlan(c)
+	return p, unreadable(err)
+}
+
+// Complete checks the rest, unless that has been done.
+func (p *Plan) Complete() error {
+	if p.complete {
+		return nil
+	}
+	if p.Compose != nil {
+		spec, err := p.Compose()
+		if err != nil {
+			return err
+		}
+		p.Spec = spec
+	}
+	if err := p.check(); err != nil {
+		return unreadable(err)
+	}
+	p.complete = true
+	return nil
+}
+
+func unreadable(err error) error {
+	if err == nil {
+		return nil
+	}
+	return &backends.Error{Kind: backends.Invalid, Op: "read the spec", Err: err}
+}
+
+func beginPlan(c *backends.Container) (*Plan, error) {
+	if c.Spec == nil || c.Spec.Linux == nil {
+		return nil, errors.New("it has no linux section")
 	}
 	if !filepath.IsAbs(c.Bundle) || !filepath.IsAbs(c.State) {
 		return nil, errors.New("bundle and state are not absolute paths")
@@ -44,23 +76,36 @@ func newPlan(c *backends.Container) (*Plan, error) {
 	if !validID(c.ID) {
 		return nil, fmt.Errorf("%q is no container id", c.ID)
 	}
-	if err := CheckProcess(s.Process); err != nil {
-		return nil, err
-	}
-	if err := refuse(s); err != nil {
-		return nil, err
-	}
 	p := &Plan{Container: c, Target: filepath.Join(c.Bundle, "rootfs")}
 	var err error
-	if p.Flags, err = namespaces(s.Linux.Namespaces); err != nil {
-		return nil, err
-	}
+	p.Flags, err = namespaces(c.Spec.Linux.Namespaces)
 	p.Owned = p.Flags
+	return p, err
+}
+
+func (p *Plan) check() error {
+	s := p.Spec
+	if s.Linux == nil || s.Root == nil {
+		return errors.New("it has no root or no linux section")
+	}
+	if err := CheckProcess(s.Process); err != nil {
+		return err
+	}
+	if err := refuse(s); err != nil {
+		return err
+	}
+	flags, err := namespaces(s.Linux.Namespaces)
+	if err != nil {
+		return err
+	}
+	if flags != p.Flags {
+		return errors.New("it has other namespaces than it had before it was complete")
+	}
 	if p.Filter, err = seccomp.Compile(s.Linux.Seccomp); err != nil {
-		return nil, err
+		return err
 	}
 	p.FilterFlags, err = seccomp.Flags(s.Linux.Seccomp)
-	return p, err
+	return err
 }
 
 // validID keeps ids usable as file names and arguments.

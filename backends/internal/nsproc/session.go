@@ -64,6 +64,9 @@ func (p *Plan) run(ctx context.Context, backend string, io backends.Stdio, start
 	} else if lock.Backend != backend {
 		return backends.Exit{}, p.meetOther(ctx, lock)
 	}
+	if err := p.Complete(); err != nil {
+		return backends.Exit{}, err
+	}
 	s := &Session{
 		Pidfd: lock.Pidfd, Flags: p.Flags,
 		Command: Command{Process: p.Spec.Process, UserNS: p.Mapping != nil, Filter: p.Filter, FilterFlags: p.FilterFlags},

@@ -20,7 +20,7 @@ func (p *Program) String() string {
 // String prints one op.
 func (o *Op) String() string {
 	switch o.kind {
-	case opClone:
+	case opClone, opReload:
 		return o.label
 	case opFail:
 		return o.label + ": fail"

@@ -9,8 +9,9 @@
 //
 // A Program is a list of ops. An op is one system call with arguments that are numbers, memory of the program or
 // registers; its result may go to a register. An error that the op does not allow ends the program: the child
-// leaves the op's index and the errno where the parent finds them, and exits. Two ops are no plain calls: Clone
-// continues the program in a child of the child, and Fail ends it with an errno that is in a register.
+// leaves the op's index and the errno where the parent finds them, and exits. Three ops are no plain calls: Clone
+// continues the program in a child of the child, Fail ends it with an errno that is in a register, and Reload takes notice
+// of ops that the parent has appended while the child was waiting.
 //
 // # Invariants
 //
@@ -111,6 +112,7 @@ const (
 	opCall opKind = iota
 	opClone
 	opFail
+	opReload
 )
 
 // Op is one step of a program. Its methods refine it and return it.
@@ -221,6 +223,10 @@ func (p *Program) Clone(label string, flags uintptr) {
 	o.kind, o.dst = opClone, p.forked
 	o.nr = flags | unix.CLONE_PARENT | unix.CLONE_VM | unix.CLONE_VFORK | unix.CLONE_PARENT_SETTID | uintptr(unix.SIGCHLD)
 }
+
+// Reload appends a point where the child that Start has made takes notice of what has been appended since. The call before
+// it must wait for whoever appends.
+func (p *Program) Reload() { p.op("take notice of the rest").kind = opReload }
 
 // Forked is the pid of the Clone op's child, 0 before there is one.
 func (p *Program) Forked() int { return int(p.regs[p.forked]) }

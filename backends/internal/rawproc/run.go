@@ -163,6 +163,9 @@ func execute(p *Program) {
 				exit(0)
 			}
 			continue
+		case opReload:
+			base, n = unsafe.Pointer(unsafe.SliceData(p.ops)), len(p.ops)
+			continue
 		case opFail:
 			errno := *p.reg(uintptr(op.edst))
 			if errno == 0 {

@@ -82,10 +82,6 @@ func rootfs(s *storage.Store, r *storage.Record) backends.Rootfs {
 }
 
 func (e *Engine) session(ctx context.Context, s *storage.Store, r *storage.Record, o SessionOptions, root backends.Rootfs) (backends.Exit, error) {
-	spec, err := e.spec(s, r, o)
-	if err != nil {
-		return backends.Exit{}, err
-	}
 	rt, err := e.runtime(ctx, r, o.Backend)
 	if err != nil {
 		return backends.Exit{}, err
@@ -94,11 +90,16 @@ func (e *Engine) session(ctx context.Context, s *storage.Store, r *storage.Recor
 	if err != nil {
 		return backends.Exit{}, err
 	}
+	var composed error
 	c := &backends.Container{
-		ID:      string(r.EnvID.Short()),
-		Bundle:  s.EnvDir(r.EnvID, "bundle"),
-		State:   s.EnvDir(r.EnvID, "state"),
-		Spec:    spec,
+		ID:     string(r.EnvID.Short()),
+		Bundle: s.EnvDir(r.EnvID, "bundle"),
+		State:  s.EnvDir(r.EnvID, "state"),
+		Spec:   ocispec.Begin(r.NetworkIsolation, r.CPUShares, r.MemoryLimitMB),
+		Compose: func() (spec *rspec.Spec, err error) {
+			spec, composed = e.spec(s, r, o)
+			return spec, composed
+		},
 		Rootfs:  root,
 		Mapping: mapping,
 
@@ -106,6 +107,9 @@ func (e *Engine) session(ctx context.Context, s *storage.Store, r *storage.Recor
 		Waiting:  e.waitingToEnter,
 	}
 	exit, err := rt.Run(ctx, c, o.Stdio)
+	if composed != nil {
+		return exit, composed
+	}
 	return exit, backendFailure(err)
 }
 
