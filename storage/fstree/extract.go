@@ -93,13 +93,8 @@ func (x *extractor) parent(name string) (dir int, base string, err error) {
 }
 
 // resolve opens a directory of the tree; links on the way resolve as if the tree were the root file system.
-func (x *extractor) resolve(name string) (fd int, err error) {
-	how := &unix.OpenHow{Flags: openPathFlags, Resolve: unix.RESOLVE_IN_ROOT | unix.RESOLVE_NO_MAGICLINKS | unix.RESOLVE_NO_XDEV}
-	err = again(func() error {
-		fd, err = unix.Openat2(x.root, name, how)
-		return err
-	})
-	return fd, err
+func (x *extractor) resolve(name string) (int, error) {
+	return Openat2(x.root, name, &unix.OpenHow{Flags: openPathFlags, Resolve: unix.RESOLVE_IN_ROOT | unix.RESOLVE_NO_MAGICLINKS | unix.RESOLVE_NO_XDEV})
 }
 
 func (x *extractor) makeParents(name string) (int, error) {

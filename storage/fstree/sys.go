@@ -27,6 +27,16 @@ func again(call func() error) error {
 	}
 }
 
+// Openat2 is openat2(2), repeated when a rename or a mount anywhere on the system came in between while it went up a
+// directory.
+func Openat2(dir int, name string, how *unix.OpenHow) (fd int, err error) {
+	err = again(func() error {
+		fd, err = unix.Openat2(dir, name, how)
+		return err
+	})
+	return fd, err
+}
+
 func openat(dir int, name string, flags int, mode uint32) (fd int, err error) {
 	err = again(func() error {
 		fd, err = unix.Openat(dir, name, flags|unix.O_CLOEXEC, mode)
@@ -45,12 +55,8 @@ func openTree(dir string) (int, error) {
 }
 
 // openDir opens a directory that is a child of dir, not a link and not a mount point.
-func openDir(dir int, name string) (fd int, err error) {
-	how := &unix.OpenHow{Flags: openDirFlags, Resolve: unix.RESOLVE_BENEATH | unix.RESOLVE_NO_SYMLINKS | unix.RESOLVE_NO_XDEV}
-	err = again(func() error {
-		fd, err = unix.Openat2(dir, name, how)
-		return err
-	})
+func openDir(dir int, name string) (int, error) {
+	fd, err := Openat2(dir, name, &unix.OpenHow{Flags: openDirFlags, Resolve: unix.RESOLVE_BENEATH | unix.RESOLVE_NO_SYMLINKS | unix.RESOLVE_NO_XDEV})
 	if err == unix.EXDEV {
 		err = errors.New("a file system is mounted there")
 	}

@@ -11,6 +11,8 @@ import (
 	"github.com/opencontainers/go-digest"
 	ispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"golang.org/x/sys/unix"
+
+	"github.com/karapace/karapace/storage/fstree"
 )
 
 // files is where the files of an image lie: a directory, or an archive. A missing one gives fs.ErrNotExist.
@@ -35,7 +37,7 @@ func (d dirFiles) open(name string) (*blob, error) {
 		return nil, &os.PathError{Op: "open", Path: string(d), Err: err}
 	}
 	defer unix.Close(dir)
-	fd, err := unix.Openat2(dir, name, &unix.OpenHow{
+	fd, err := fstree.Openat2(dir, name, &unix.OpenHow{
 		Flags:   unix.O_RDONLY | unix.O_NONBLOCK | unix.O_CLOEXEC,
 		Resolve: unix.RESOLVE_BENEATH | unix.RESOLVE_NO_MAGICLINKS,
 	})

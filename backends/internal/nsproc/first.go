@@ -337,7 +337,13 @@ func keepOnly(p *rawproc.Program, fds []int) {
 
 // Go lets the first process wait for the last session's end, once the caller's own session counts.
 func (proc *Process) Go() error {
-	if _, err := unix.Write(proc.ctl, []byte{0}); err != nil {
+	_, err := unix.Write(proc.ctl, []byte{0})
+	if err == unix.EPIPE { // it has died, and may have said why
+		if _, err := proc.message(); err != nil {
+			return err
+		}
+	}
+	if err != nil {
 		return fmt.Errorf("start the container's first process: %w", err)
 	}
 	return nil

@@ -171,7 +171,11 @@ func LookupBy(p *rawproc.Program, label string, root rawproc.Reg, name string, f
 	if name == "" {
 		name = "."
 	}
-	return p.Call(label, unix.SYS_OPENAT2, rawproc.R(root), rawproc.Str(name), rawproc.Value(how), rawproc.Int(unix.SizeofOpenHow)).Into(fd), fd
+	op := p.Call(label, unix.SYS_OPENAT2, rawproc.R(root), rawproc.Str(name), rawproc.Value(how), rawproc.Int(unix.SizeofOpenHow)).Into(fd)
+	if resolve == Inside {
+		op.Again()
+	}
+	return op, fd
 }
 
 // Target appends the opening of a mount target, which is made where it is missing, with directories on the way to it.

@@ -100,7 +100,7 @@ func (w *imageWriter) words(list []uintptr) uint64 {
 func (w *imageWriter) reg(r Reg) uint64 { return w.regs + 8*uint64(r) }
 
 func (w *imageWriter) op(op *Op) (*imageOp, error) {
-	if op.kind == opClone || op.kind == opReload || op.flow == flowZero || op.flow == flowNonZero {
+	if op.kind == opClone || op.kind == opReload || op.again || op.flow == flowZero || op.flow == flowNonZero {
 		return nil, fmt.Errorf("%s: an image cannot do that", op.label)
 	}
 	o := &imageOp{nr: uint64(op.nr), dst: w.reg(op.dst), edst: w.reg(op.edst), next: imageOpSize, nextErr: imageOpSize}

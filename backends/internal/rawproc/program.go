@@ -127,6 +127,7 @@ type Op struct {
 	args  [6]Arg
 	allow [6]unix.Errno
 	any   bool
+	again bool // after EAGAIN
 	label string
 }
 
@@ -157,6 +158,10 @@ func (o *Op) Allow(errs ...unix.Errno) *Op {
 // AllowAny makes every error but EINTR, after which a call is always repeated, no failure.
 func (o *Op) AllowAny() *Op { o.any = true; return o }
 
+// Again makes EAGAIN no failure either: the call is repeated, as openat2(2) asks for when a rename or a mount anywhere on the
+// system has come in between. An image cannot do that.
+func (o *Op) Again() *Op { o.again = true; return o }
+
 // SkipIfOK leaves out the next n ops when the call succeeds.
 func (o *Op) SkipIfOK(n int) *Op { o.flow, o.skip = flowOK, uint16(n); return o }
 
@@ -178,6 +183,7 @@ type Program struct {
 	failed   [2]uint32 // index of the op that failed + 1, errno
 	report   int       // descriptor + 1 that failed is written to
 	stack    []byte    // of a child that does not borrow the parent's
+	begun    []*Op     // what such a child goes by until it reloads: the list may have grown into another place since
 	borrowed uint32    // not 0 while such a child uses the program
 }
 

@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -219,4 +220,60 @@ func BenchmarkExec(b *testing.B) {
 		}
 		Wait(pid)
 	}
+}
+
+// What the child reads while it waits for the rest must not be collected when the list of ops grows into another place.
+func TestReloadOutlivesCollection(t *testing.T) {
+	r, w, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	defer w.Close()
+	p := new(Program)
+	p.Call("wait for the rest", unix.SYS_READ, Int(r.Fd()), Addr(p.Reg()), Int(1))
+	p.Reload()
+	pid, err := p.Start(0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 100 {
+		p.Call("do nothing", unix.SYS_GETPID)
+	}
+	p.Call("exit", unix.SYS_EXIT_GROUP, Int(7))
+	runtime.GC()
+	runtime.GC()
+	wrong := &Op{nr: unix.SYS_EXIT_GROUP, nargs: 1, args: [6]Arg{Int(9)}}
+	places := make([][]*Op, 1<<16)
+	for i := range places {
+		places[i] = []*Op{wrong, wrong}
+	}
+	w.Write([]byte{0})
+	if ws, err := Wait(pid); err != nil || ws.ExitStatus() != 7 {
+		t.Errorf("status %#x, error %v", ws, err)
+	}
+	runtime.KeepAlive(p)
+	runtime.KeepAlive(places)
+}
+
+func TestAgain(t *testing.T) {
+	var fds [2]int
+	if err := unix.Pipe2(fds[:], unix.O_NONBLOCK|unix.O_CLOEXEC); err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(fds[0])
+	defer unix.Close(fds[1])
+	p := new(Program)
+	p.Call("read", unix.SYS_READ, Int(fds[0]), Addr(p.Reg()), Int(1)).Again()
+	p.Call("exit", unix.SYS_EXIT_GROUP, Int(7))
+	pid, err := p.Start(0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	time.Sleep(time.Millisecond)
+	unix.Write(fds[1], []byte{1})
+	if ws, err := Wait(pid); err != nil || ws.ExitStatus() != 7 {
+		t.Errorf("status %#x, error %v", ws, err)
+	}
+	runtime.KeepAlive(p)
 }

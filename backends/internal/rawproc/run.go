@@ -50,6 +50,7 @@ const ReportSize = 8
 // caller's memory, at the same time as the caller goes on. All its signals are blocked. The caller waits for it, and
 // calls Released before it lets go of p. A failure of the program is told through Report.
 func (p *Program) Start(flags uintptr) (pid int, err error) {
+	p.begun = p.ops
 	p.stack = make([]byte, stackSize)
 	top := uintptr(unsafe.Pointer(unsafe.SliceData(p.stack))) + stackSize - 64
 	return p.clone(flags|unix.CLONE_VM, top&^15)
@@ -208,7 +209,7 @@ func execute(p *Program) {
 func (p *Program) call(op *Op) (r, errno uintptr) {
 	for {
 		r, _, e := syscall.RawSyscall6(op.nr, p.arg(op, 0), p.arg(op, 1), p.arg(op, 2), p.arg(op, 3), p.arg(op, 4), p.arg(op, 5))
-		if e != syscall.EINTR {
+		if e != syscall.EINTR && !(op.again && e == syscall.EAGAIN) {
 			return r, uintptr(e)
 		}
 	}

@@ -23,6 +23,7 @@ import (
 	"github.com/karapace/karapace/manifest/distro"
 	"github.com/karapace/karapace/ocispec"
 	"github.com/karapace/karapace/storage"
+	"github.com/karapace/karapace/storage/fstree"
 )
 
 // sandbox runs programs of a root file system in the fixed build environment. It is distro.Sandbox.
@@ -185,7 +186,7 @@ func (s *sandbox) openInRoot(name string, flags uint64) (*os.File, error) {
 		return nil, fmt.Errorf("open base: %w", err)
 	}
 	defer unix.Close(dir)
-	fd, err := unix.Openat2(dir, name, &unix.OpenHow{Flags: flags | unix.O_CLOEXEC, Resolve: unix.RESOLVE_IN_ROOT | unix.RESOLVE_NO_MAGICLINKS})
+	fd, err := fstree.Openat2(dir, name, &unix.OpenHow{Flags: flags | unix.O_CLOEXEC, Resolve: unix.RESOLVE_IN_ROOT | unix.RESOLVE_NO_MAGICLINKS})
 	if err != nil {
 		return nil, &fs.PathError{Op: "open in the base", Path: name, Err: err}
 	}
