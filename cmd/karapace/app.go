@@ -4,6 +4,8 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"flag"
+	"io"
 	"os"
 	"os/signal"
 	"path/filepath"
@@ -38,15 +40,49 @@ func run(ctx context.Context, argv []string, stdin, stdout, stderr *os.File) int
 
 func (p *program) start(app *cli.App, argv []string) error {
 	p.json = wantsJSON(argv)
-	line, err := arrange(app, argv)
+	line, err := p.arrange(app, argv)
 	if err != nil {
 		return usage(err)
 	}
 	p.line = line
 	if line.command != nil && !line.help {
-		app.Commands = []*cli.Command{line.command} // setting up the others costs as much as entering an environment does outside the kernel
+		return p.call(app)
 	}
-	return app.RunContext(p.ctx, line.args)
+	app.Commands = p.commands()
+	return app.RunContext(p.ctx, line.args())
+}
+
+// call does what cli.App.Run does for a command that the line names, without what it does for help and for other commands:
+// that costs as much as entering an environment does outside the kernel.
+func (p *program) call(app *cli.App) error {
+	globals, err := parse(app.Flags, p.line.globals)
+	if err != nil {
+		return usage(err)
+	}
+	flags, err := parse(p.line.command.Flags, append(p.line.flags, p.line.arguments...))
+	if err != nil {
+		return usage(err)
+	}
+	root := cli.NewContext(app, globals, &cli.Context{Context: p.ctx})
+	c := cli.NewContext(app, flags, root)
+	c.Command = p.line.command
+	for _, step := range []func(*cli.Context) error{p.before, p.takeImageServers, c.Command.Action} {
+		if err := step(c); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func parse(flags []cli.Flag, args []string) (*flag.FlagSet, error) {
+	set := flag.NewFlagSet("karapace", flag.ContinueOnError)
+	set.SetOutput(io.Discard)
+	for _, f := range flags {
+		if err := f.Apply(set); err != nil {
+			return nil, err
+		}
+	}
+	return set, set.Parse(args)
 }
 
 // wantsJSON looks for --json before the command line is understood, so that errors in it are JSON too.
@@ -85,28 +121,82 @@ func (p *program) app() *cli.App {
 			&cli.StringFlag{Name: "color", Usage: "auto, always or never", Value: "auto"},
 			&cli.BoolFlag{Name: "version", Usage: "print the version", DisableDefaultText: true},
 		},
-		Commands: p.commands(),
 	}
 }
 
-// commands is the list of all commands, in the order help shows them.
-func (p *program) commands() []*cli.Command {
-	all := []*cli.Command{
-		p.newCommand(), p.lockCommand(), p.pinCommand(), p.buildCommand(), p.rebuildCommand(), p.verifyCommand(), p.fetchCommand(), p.quickCommand(),
-		p.enterCommand(), p.execCommand(), p.runCommand(), p.stopCommand(),
-		p.listCommand(), p.inspectCommand(), p.diffCommand(), p.adoptCommand(), p.renameCommand(), p.destroyCommand(),
-		p.commitCommand(), p.snapshotsCommand(), p.restoreCommand(),
-		p.freezeCommand(), p.unfreezeCommand(), p.archiveCommand(), p.unarchiveCommand(),
-		p.exportAppCommand(), p.unexportAppCommand(), p.appsCommand(), p.hookCommand(),
-		p.exportCommand(), p.pushCommand(), p.pullCommand(),
-		p.imagesCommand(), p.gcCommand(), p.verifyStoreCommand(), p.migrateCommand(), p.backendsCommand(), p.compareCommand(), p.doctorCommand(),
+// commandEntry is a command that is made when it is called.
+type commandEntry struct {
+	name string
+	make func(*program) *cli.Command
+}
+
+// commandTable has all commands, in the order help shows them.
+func commandTable() []commandEntry {
+	return []commandEntry{
+		{"new", (*program).newCommand},
+		{"lock", (*program).lockCommand},
+		{"pin", (*program).pinCommand},
+		{"build", (*program).buildCommand},
+		{"rebuild", (*program).rebuildCommand},
+		{"verify", (*program).verifyCommand},
+		{"fetch", (*program).fetchCommand},
+		{"quick", (*program).quickCommand},
+		{"enter", (*program).enterCommand},
+		{"exec", (*program).execCommand},
+		{"run", (*program).runCommand},
+		{"stop", (*program).stopCommand},
+		{"list", (*program).listCommand},
+		{"inspect", (*program).inspectCommand},
+		{"diff", (*program).diffCommand},
+		{"adopt", (*program).adoptCommand},
+		{"rename", (*program).renameCommand},
+		{"destroy", (*program).destroyCommand},
+		{"commit", (*program).commitCommand},
+		{"snapshots", (*program).snapshotsCommand},
+		{"restore", (*program).restoreCommand},
+		{"freeze", (*program).freezeCommand},
+		{"unfreeze", (*program).unfreezeCommand},
+		{"archive", (*program).archiveCommand},
+		{"unarchive", (*program).unarchiveCommand},
+		{"export-app", (*program).exportAppCommand},
+		{"unexport-app", (*program).unexportAppCommand},
+		{"apps", (*program).appsCommand},
+		{"hook", (*program).hookCommand},
+		{"export", (*program).exportCommand},
+		{"push", (*program).pushCommand},
+		{"pull", (*program).pullCommand},
+		{"images", (*program).imagesCommand},
+		{"gc", (*program).gcCommand},
+		{"verify-store", (*program).verifyStoreCommand},
+		{"migrate", (*program).migrateCommand},
+		{"backends", (*program).backendsCommand},
+		{"compare", (*program).compareCommand},
+		{"doctor", (*program).doctorCommand},
 	}
-	for _, c := range all {
+}
+
+// commands makes all of them, for help.
+func (p *program) commands() []*cli.Command {
+	var all []*cli.Command
+	for _, e := range commandTable() {
+		c := e.make(p)
 		c.HideHelpCommand = true
-		c.Before = p.takeImageServers
-		c.OnUsageError = func(_ *cli.Context, err error, _ bool) error { return usage(err) }
+		all = append(all, c)
 	}
 	return all
+}
+
+// command makes the one that is called so, nil when there is none.
+func (p *program) command(name string) *cli.Command {
+	for _, e := range commandTable() {
+		if e.name == name {
+			return e.make(p)
+		}
+	}
+	if name == "ls" {
+		return p.listCommand()
+	}
+	return nil
 }
 
 // working is for commands that work on the store: an interrupt ends their work instead of this program. It costs threads,

@@ -10,16 +10,28 @@ import (
 
 // commandLine is what the user typed, taken apart so that flags may stand before and after arguments.
 type commandLine struct {
-	args    []string // for the cli package: program, global flags, command, its flags, its arguments
-	after   []string // what stands behind the first "--"
-	dashes  bool     // there was one
-	command *cli.Command
-	help    bool // of the program as a whole is asked for
+	program   string
+	globals   []string // flags of the program, by their first names
+	command   *cli.Command
+	flags     []string // of the command, by their first names
+	arguments []string
+	dashes    bool     // there is a "--"
+	after     []string // what stands behind the first one
+	help      bool     // is asked for
+}
+
+// args is the line as the cli package takes it.
+func (l *commandLine) args() []string {
+	args := append([]string{l.program}, l.globals...)
+	if l.command != nil {
+		args = append(append(append(args, l.command.Name), l.flags...), l.arguments...)
+	}
+	return args
 }
 
 // arrange takes argv apart. It knows every flag, so unknown ones, and values that are missing, are found here.
-func arrange(app *cli.App, argv []string) (*commandLine, error) {
-	l := &commandLine{}
+func (p *program) arrange(app *cli.App, argv []string) (*commandLine, error) {
+	l := &commandLine{program: argv[0]}
 	rest := argv[1:]
 	for i, a := range rest {
 		if a == "--" {
@@ -27,44 +39,40 @@ func arrange(app *cli.App, argv []string) (*commandLine, error) {
 			break
 		}
 	}
-	var globals, flags, arguments []string
 	for len(rest) > 0 {
 		a := rest[0]
 		rest = rest[1:]
 		if len(a) < 2 || a[0] != '-' {
 			if l.command == nil {
-				if l.command = app.Command(a); l.command == nil {
-					return nil, unknownCommand(app, a)
+				if l.command = p.command(a); l.command == nil {
+					return nil, unknownCommand(a)
 				}
 				continue
 			}
-			arguments = append(arguments, a)
+			l.arguments = append(l.arguments, a)
 			continue
 		}
-		name, _, joined := strings.Cut(strings.TrimLeft(a, "-"), "=")
+		name, value, joined := strings.Cut(strings.TrimLeft(a, "-"), "=")
 		flag, global := l.lookup(app, name)
 		if flag == nil {
-			return nil, l.unknownFlag(app, a)
+			return nil, l.unknownFlag(a)
 		}
-		taken := []string{a}
+		taken := "--" + flag.Names()[0]
 		if takesValue(flag) && !joined {
 			if len(rest) == 0 {
 				return nil, fmt.Errorf("flag %s needs a value", a)
 			}
-			taken = append(taken, rest[0])
-			rest = rest[1:]
+			value, rest, joined = rest[0], rest[1:], true
 		}
-		l.help = l.help || global && flag == cli.HelpFlag
+		if joined {
+			taken += "=" + value
+		}
+		l.help = l.help || flag == cli.HelpFlag
 		if global {
-			globals = append(globals, taken...)
+			l.globals = append(l.globals, taken)
 		} else {
-			flags = append(flags, taken...)
+			l.flags = append(l.flags, taken)
 		}
-	}
-	l.args = append([]string{argv[0]}, globals...)
-	if l.command != nil {
-		l.args = append(l.args, l.command.Name)
-		l.args = append(append(l.args, flags...), arguments...)
 	}
 	return l, nil
 }
@@ -101,18 +109,18 @@ func takesValue(f cli.Flag) bool {
 	return ok && d.TakesValue()
 }
 
-func (l *commandLine) unknownFlag(app *cli.App, a string) error {
+func (l *commandLine) unknownFlag(a string) error {
 	if l.command == nil {
 		return fmt.Errorf("unknown flag %s; see karapace --help", a)
 	}
 	return fmt.Errorf("unknown flag %s for karapace %s; see karapace %s --help", a, l.command.Name, l.command.Name)
 }
 
-func unknownCommand(app *cli.App, name string) error {
+func unknownCommand(name string) error {
 	best, bestDistance := "", 3
-	for _, c := range app.Commands {
-		if d := distance(name, c.Name); d < bestDistance {
-			best, bestDistance = c.Name, d
+	for _, c := range commandTable() {
+		if d := distance(name, c.name); d < bestDistance {
+			best, bestDistance = c.name, d
 		}
 	}
 	if best != "" {

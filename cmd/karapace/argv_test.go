@@ -17,21 +17,22 @@ func TestArrange(t *testing.T) {
 		"list":                              {"karapace list", ""},
 		"list --json":                       {"karapace --json list", ""},
 		"--json list":                       {"karapace --json list", ""},
-		"exec q --store /s -u 0 -- ls -l":   {"karapace --store /s exec -u 0 q", "ls -l"},
-		"exec -u 0 q -- sh -c --json":       {"karapace exec -u 0 q", "sh -c --json"},
+		"exec q --store /s -u 0 -- ls -l":   {"karapace --store=/s exec --user=0 q", "ls -l"},
+		"exec -u 0 q -- sh -c --json":       {"karapace exec --user=0 q", "sh -c --json"},
 		"build a.toml --name=x --offline":   {"karapace build --name=x --offline a.toml", ""},
 		"run t -- -- x":                     {"karapace run t", "-- x"},
 		"ls":                                {"karapace list", ""},
 		"exec q --help":                     {"karapace exec --help q", ""},
 		"--version":                         {"karapace --version", ""},
-		"quick -p git,curl -p vim -- git x": {"karapace quick -p git,curl -p vim", "git x"},
+		"quick -p git,curl -p vim -- git x": {"karapace quick --packages=git,curl --packages=vim", "git x"},
 	} {
-		l, err := arrange((&program{}).app(), strings.Fields("karapace "+line))
+		p := &program{}
+		l, err := p.arrange(p.app(), strings.Fields("karapace "+line))
 		if err != nil {
 			t.Errorf("%s: %v", line, err)
 			continue
 		}
-		if got := strings.Join(l.args, " "); got != want.args {
+		if got := strings.Join(l.args(), " "); got != want.args {
 			t.Errorf("%s: args %q, want %q", line, got, want.args)
 		}
 		if got := strings.Join(l.after, " "); got != want.after {
@@ -42,8 +43,24 @@ func TestArrange(t *testing.T) {
 		"frob": "unknown command", "list --frob": "unknown flag --frob for karapace list", "--frob": "unknown flag --frob",
 		"build --name": "needs a value", "enter --name x": "unknown flag --name for karapace enter",
 	} {
-		if _, err := arrange((&program{}).app(), strings.Fields("karapace "+line)); err == nil || !strings.Contains(err.Error(), want) {
+		p := &program{}
+		if _, err := p.arrange(p.app(), strings.Fields("karapace "+line)); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %v, want %q", line, err, want)
+		}
+	}
+}
+
+func TestCommandTable(t *testing.T) {
+	p := &program{}
+	for _, e := range commandTable() {
+		c := e.make(p)
+		if c.Name != e.name {
+			t.Errorf("%s is listed as %s", c.Name, e.name)
+		}
+		for _, name := range c.Names() {
+			if got := p.command(name); got == nil || got.Name != c.Name {
+				t.Errorf("%s of %s is not found", name, c.Name)
+			}
 		}
 	}
 }

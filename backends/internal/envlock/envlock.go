@@ -73,6 +73,7 @@ type Session struct {
 	Groups   []string // directories of its control groups
 
 	dir      string
+	until    time.Time // the place is waited for
 	lock     int // held exclusively while Starting, otherwise only open
 	sessions int // held exclusively while Starting, otherwise shared
 }
@@ -86,8 +87,6 @@ const tellAfter = 300 * time.Millisecond
 
 // Acquire takes a place in the container of the state directory, which must exist. A nil waiting is told nothing.
 func Acquire(ctx context.Context, dir string, waiting Waiting) (*Session, error) {
-	ctx, cancel := context.WithTimeoutCause(ctx, patience, errStuck)
-	defer cancel()
 	begun := time.Now()
 	tell := func(fd int) {
 		if waiting != nil {
@@ -96,7 +95,7 @@ func Acquire(ctx context.Context, dir string, waiting Waiting) (*Session, error)
 		}
 	}
 	for delay := time.Millisecond; ; delay = min(2*delay, 20*time.Millisecond) {
-		s := &Session{dir: dir, lock: -1, sessions: -1, Pidfd: -1}
+		s := &Session{dir: dir, lock: -1, sessions: -1, Pidfd: -1, until: begun.Add(patience)}
 		done, err := s.try(ctx, tell)
 		if err == nil && done {
 			return s, nil
@@ -108,10 +107,18 @@ func Acquire(ctx context.Context, dir string, waiting Waiting) (*Session, error)
 		if time.Since(begun) > tellAfter {
 			tell(-1)
 		}
+		if time.Since(begun) > patience {
+			return nil, errStuck
+		}
 		if err := sleep(ctx, delay); err != nil {
 			return nil, err
 		}
 	}
+}
+
+// patient gives a wait its end. Whoever does not wait goes without the timer, whose thread costs more than taking a place.
+func (s *Session) patient(ctx context.Context) (context.Context, context.CancelFunc) {
+	return context.WithDeadlineCause(ctx, s.until, errStuck)
 }
 
 func sleep(ctx context.Context, d time.Duration) error {
@@ -152,8 +159,14 @@ func (s *Session) prepareStart(ctx context.Context) (bool, error) {
 	if !isFile(s.lock, s.dir, lockName) {
 		return false, nil // deleted and maybe made anew since it was opened
 	}
-	if err := waitGone(ctx, readNote(s.lock)); err != nil {
-		return false, err
+	if pidfd := ending(readNote(s.lock)); pidfd >= 0 {
+		ctx, cancel := s.patient(ctx)
+		err := WaitExit(ctx, pidfd)
+		cancel()
+		unix.Close(pidfd)
+		if err != nil {
+			return false, err
+		}
 	}
 	var err error
 	if s.sessions, err = openFile(s.dir, sessionsName, unix.O_RDONLY|unix.O_CREAT); err != nil {
@@ -183,7 +196,7 @@ func (s *Session) join(ctx context.Context, tell Waiting) (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	if err := flockShared(ctx, s.sessions, tell); err != nil {
+	if err := s.share(ctx, tell); err != nil {
 		return false, err
 	}
 	pid, pidfd, err := holder(s.lock)
@@ -196,11 +209,14 @@ func (s *Session) join(ctx context.Context, tell Waiting) (bool, error) {
 	return isFile(s.sessions, s.dir, sessionsName), nil
 }
 
-// flockShared waits for the lock as long as ctx allows. What waits is a thread that outlives a cancelled wait.
-func flockShared(ctx context.Context, fd int, tell Waiting) error {
+// share takes the lock of the sessions. What waits for it is a thread that outlives a cancelled wait.
+func (s *Session) share(ctx context.Context, tell Waiting) error {
+	fd := s.sessions
 	if err := flock(fd, unix.LOCK_SH|unix.LOCK_NB); err != unix.EWOULDBLOCK {
 		return err
 	}
+	ctx, cancel := s.patient(ctx)
+	defer cancel()
 	dup, err := unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, 0)
 	if err != nil {
 		return fmt.Errorf("copy descriptor: %w", err)
@@ -384,18 +400,28 @@ func readNote(fd int) note {
 
 // waitGone waits until the process of a note, whose locks are free already, has given back its mounts too.
 func waitGone(ctx context.Context, n note) error {
-	if n.Pid <= 0 {
+	pidfd := ending(n)
+	if pidfd < 0 {
 		return nil
+	}
+	defer unix.Close(pidfd)
+	return WaitExit(ctx, pidfd)
+}
+
+// ending opens the process of a note, whose locks are free already; -1 says that it is gone.
+func ending(n note) (pidfd int) {
+	if n.Pid <= 0 {
+		return -1
 	}
 	pidfd, err := unix.PidfdOpen(n.Pid, 0)
 	if err != nil {
-		return nil // gone
+		return -1
 	}
-	defer unix.Close(pidfd)
-	if n.Start == 0 || startTime(n.Pid) != n.Start {
-		return nil // another process has its pid
+	if n.Start == 0 || startTime(n.Pid) != n.Start { // another process has its pid
+		unix.Close(pidfd)
+		return -1
 	}
-	return WaitExit(ctx, pidfd)
+	return pidfd
 }
 
 // WaitExit waits until the process is dead, which for the first one of a pid namespace means that all others in it are

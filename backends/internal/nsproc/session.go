@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"runtime"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -21,11 +20,10 @@ import (
 // Starter makes a container's first process.
 type Starter func(ctx context.Context, lock *envlock.Session) (*Process, error)
 
-// Run runs a session of a container: the first, for which start makes the container, or one more.
+// Run runs a session of a container: the first, for which start makes the container, or one more. The command dies with the
+// thread that made it, which Go ends only when a goroutine ends that is locked to it: no goroutine of a program that runs
+// sessions may. (To lock this one would cost a thread of its own.)
 func Run(ctx context.Context, backend string, p *Plan, io backends.Stdio, start Starter) (backends.Exit, error) {
-	// A command dies with the thread that made it.
-	runtime.LockOSThread()
-	defer runtime.UnlockOSThread()
 	for {
 		exit, err := p.run(ctx, backend, io, start)
 		if !errors.Is(err, errEnded) {
