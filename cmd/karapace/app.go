@@ -4,8 +4,6 @@ import (
 	"cmp"
 	"context"
 	"errors"
-	"flag"
-	"io"
 	"os"
 	"os/signal"
 	"path/filepath"
@@ -72,17 +70,6 @@ func (p *program) call(app *cli.App) error {
 		}
 	}
 	return nil
-}
-
-func parse(flags []cli.Flag, args []string) (*flag.FlagSet, error) {
-	set := flag.NewFlagSet("karapace", flag.ContinueOnError)
-	set.SetOutput(io.Discard)
-	for _, f := range flags {
-		if err := f.Apply(set); err != nil {
-			return nil, err
-		}
-	}
-	return set, set.Parse(args)
 }
 
 // wantsJSON looks for --json before the command line is understood, so that errors in it are JSON too.

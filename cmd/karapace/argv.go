@@ -57,7 +57,8 @@ func (p *program) arrange(app *cli.App, argv []string) (*commandLine, error) {
 		if flag == nil {
 			return nil, l.unknownFlag(a)
 		}
-		taken := "--" + flag.Names()[0]
+		first, _ := names(flag)
+		taken := "--" + first
 		if takesValue(flag) && !joined {
 			if len(rest) == 0 {
 				return nil, fmt.Errorf("flag %s needs a value", a)
@@ -91,17 +92,6 @@ func (l *commandLine) lookup(app *cli.App, name string) (flag cli.Flag, global b
 		return cli.HelpFlag, true
 	}
 	return named(app.Flags, name), true
-}
-
-func named(flags []cli.Flag, name string) cli.Flag {
-	for _, f := range flags {
-		for _, n := range f.Names() {
-			if n == name {
-				return f
-			}
-		}
-	}
-	return nil
 }
 
 func takesValue(f cli.Flag) bool {

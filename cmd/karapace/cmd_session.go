@@ -64,12 +64,13 @@ func (p *program) printSpec(ref string, o engine.SessionOptions) error {
 }
 
 func (p *program) execCommand() *cli.Command {
+	given := &texts{}
 	return &cli.Command{
 		Name: "exec", Usage: "run a command in an environment", ArgsUsage: "[ENV] -- COMMAND...",
 		Flags: []cli.Flag{
 			&cli.StringFlag{Name: "user", Aliases: []string{"u"}, Usage: "NAME, UID or UID:GID inside"},
 			&cli.StringFlag{Name: "workdir", Aliases: []string{"w"}, Usage: "working directory inside"},
-			&cli.StringSliceFlag{Name: "env", Aliases: []string{"e"}, Usage: "set NAME=VALUE", KeepSpace: true},
+			&cli.GenericFlag{Name: "env", Aliases: []string{"e"}, Usage: "set NAME=VALUE", Value: given},
 			&cli.BoolFlag{Name: "tty", Aliases: []string{"t"}, Usage: "give the command a terminal"},
 			profileFlag(), backendFlag(),
 		},
@@ -82,7 +83,7 @@ func (p *program) execCommand() *cli.Command {
 			if err != nil {
 				return usage(err)
 			}
-			env, err := variables(c.StringSlice("env"))
+			env, err := variables(*given)
 			if err != nil {
 				return err
 			}

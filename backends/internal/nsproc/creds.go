@@ -90,6 +90,12 @@ func available() capSet {
 	return capSet(d[0].permitted) | capSet(d[1].permitted)<<32
 }
 
+// known says whether the kernel has the capability, which may be a newer one than we have a name for.
+func known(number int) bool {
+	_, _, errno := unix.RawSyscall(unix.SYS_PRCTL, unix.PR_CAPBSET_READ, uintptr(number), 0)
+	return errno == 0
+}
+
 // DropCaps makes the process, and whatever it executes, powerless.
 func DropCaps(p *rawproc.Program) {
 	p.Call("set no_new_privs", unix.SYS_PRCTL, rawproc.Int(unix.PR_SET_NO_NEW_PRIVS), rawproc.Int(1), rawproc.Int(0), rawproc.Int(0), rawproc.Int(0))
@@ -113,8 +119,8 @@ func credentials(p *rawproc.Program, proc *rspec.Process, userNS bool) {
 	ambient := caps(c.Ambient) & permitted & inheritable
 
 	for i := range 64 {
-		if bounding&(1<<i) == 0 {
-			p.Call("limit capabilities", unix.SYS_PRCTL, rawproc.Int(unix.PR_CAPBSET_DROP), rawproc.Int(i), rawproc.Int(0), rawproc.Int(0), rawproc.Int(0)).Allow(unix.EINVAL)
+		if bounding&(1<<i) == 0 && known(i) {
+			p.Call("limit capabilities", unix.SYS_PRCTL, rawproc.Int(unix.PR_CAPBSET_DROP), rawproc.Int(i))
 		}
 	}
 	p.Call("keep capabilities", unix.SYS_PRCTL, rawproc.Int(unix.PR_SET_KEEPCAPS), rawproc.Int(1), rawproc.Int(0), rawproc.Int(0), rawproc.Int(0))

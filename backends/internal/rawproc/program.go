@@ -122,12 +122,12 @@ type Op struct {
 	dst   Reg // result of a call that succeeds
 	edst  Reg // errno of a call whose error is allowed
 	flow  flow
-	skip  uint16 // ops left out when flow says so
+	any   bool
+	again bool      // after EAGAIN
+	skip  uint16    // ops left out when flow says so
+	allow [6]uint16 // numbers of errors
 	nr    uintptr
 	args  [6]Arg
-	allow [6]unix.Errno
-	any   bool
-	again bool // after EAGAIN
 	label string
 }
 
@@ -147,10 +147,10 @@ func (o *Op) Into(r Reg) *Op { o.dst = r; return o }
 // ErrInto stores the errno of an allowed error in r.
 func (o *Op) ErrInto(r Reg) *Op { o.edst = r; return o }
 
-// Allow makes errors no failure of the program.
+// Allow makes errors, six at most, no failure of the program.
 func (o *Op) Allow(errs ...unix.Errno) *Op {
-	if copy(o.allow[:], errs) != len(errs) {
-		panic("rawproc: too many allowed errors")
+	for i, err := range errs {
+		o.allow[i] = uint16(err)
 	}
 	return o
 }
@@ -211,7 +211,7 @@ func (p *Program) Call(label string, nr uintptr, args ...Arg) *Op {
 
 func (p *Program) op(label string) *Op {
 	if len(p.free) == 0 {
-		p.free = make([]Op, 64)
+		p.free = make([]Op, min(8+len(p.ops), 64))
 	}
 	o := &p.free[0]
 	p.free = p.free[1:]
@@ -241,7 +241,7 @@ func (p *Program) Forked() int { return int(p.regs[p.forked]) }
 func (p *Program) Fail(label string, r Reg, otherwise unix.Errno) {
 	o := p.op(label)
 	o.kind, o.edst = opFail, r
-	o.allow[0] = otherwise
+	o.allow[0] = uint16(otherwise)
 }
 
 // Report makes the child write a failure to the descriptor, as ParseReport expects it. A child that Run makes needs

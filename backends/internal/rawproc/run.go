@@ -245,7 +245,7 @@ func (o *Op) allowed(errno uintptr) bool {
 		return true
 	}
 	a := &o.allow
-	e := unix.Errno(errno)
+	e := uint16(errno)
 	return a[0] == e || a[1] == e || a[2] == e || a[3] == e || a[4] == e || a[5] == e
 }
 
