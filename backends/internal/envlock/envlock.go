@@ -74,8 +74,8 @@ type Session struct {
 
 	dir      string
 	until    time.Time // the place is waited for
-	lock     int // held exclusively while Starting, otherwise only open
-	sessions int // held exclusively while Starting, otherwise shared
+	lock     int       // held exclusively while Starting, otherwise only open
+	sessions int       // held exclusively while Starting, otherwise shared
 }
 
 // Waiting is told, once, that a place has to be waited for: of a file whose lock (flock) is held by another session, which
