@@ -198,10 +198,20 @@ func (s *Store) Records() ([]*Record, []error) {
 	if err != nil {
 		return nil, []error{err}
 	}
+	all, bad := s.recordsOf(ids)
+	slices.SortFunc(all, func(a, b *Record) int {
+		if c := a.CreatedAt.Compare(b.CreatedAt); c != 0 {
+			return c
+		}
+		return strings.Compare(string(a.EnvID), string(b.EnvID))
+	})
+	return all, bad
+}
+
+// recordsOf reads some of them.
+func (s *Store) recordsOf(ids []manifest.EnvID) (all []*Record, bad []error) {
 	records, errs := make([]*Record, len(ids)), make([]error, len(ids))
 	eachOf(len(ids), func(i int) { records[i], errs[i] = s.Record(ids[i]) })
-	var all []*Record
-	var bad []error
 	for i, r := range records {
 		var gone *NotFoundError
 		switch err := errs[i]; {
@@ -215,12 +225,6 @@ func (s *Store) Records() ([]*Record, []error) {
 			all = append(all, r)
 		}
 	}
-	slices.SortFunc(all, func(a, b *Record) int {
-		if c := a.CreatedAt.Compare(b.CreatedAt); c != 0 {
-			return c
-		}
-		return strings.Compare(string(a.EnvID), string(b.EnvID))
-	})
 	return all, bad
 }
 

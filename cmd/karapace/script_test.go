@@ -172,9 +172,14 @@ func condition(cond string) (bool, error) {
 		return os.Getuid() == 0, nil
 	case "fixtures":
 		return haveFixtures(), nil
+	case "followed":
+		return followed(), nil
 	}
 	return false, fmt.Errorf("unknown condition %q", cond)
 }
+
+// followed says that a user runs the same tests after root, who need not run what is the same for both.
+func followed() bool { return os.Getenv("KARAPACE_TEST_FOLLOWED") != "" && os.Getuid() == 0 }
 
 // exits N COMMAND... runs a command and checks its exit code, and that failure was not silent.
 func exits(ts *testscript.TestScript, neg bool, args []string) {

@@ -34,7 +34,7 @@ func checking(n int) string   { return fmt.Sprintf("karapace verify-store, %d en
 var crowdRows = []row{
 	{What: inspecting(many), Against: inspecting(few), AtMost: 1.5},
 	{What: executing(many), Against: executing(few), AtMost: 1.5},
-	{What: listing(many), Against: listing(few), AtMost: many / few},
+	{What: listing(many), Against: listing(few), AtMost: 1.5},
 	{What: collecting(many), Against: collecting(few), AtMost: many / few},
 	{What: checking(many), Against: checking(few), AtMost: many / few},
 }

@@ -32,12 +32,19 @@ type Environment struct {
 
 // Describe tells about a record, and asks the kernel whether it runs.
 func (e *Engine) Describe(r *storage.Record) Environment {
-	st, err := backends.Running(filepath.Join(e.StoreRoot, "envs", string(r.EnvID), "state"))
-	running := err == nil && st.Running
+	st, err := backends.Running(e.stateDir(r.EnvID))
+	return environment(r.Summary(), err == nil && st.Running)
+}
+
+func (e *Engine) stateDir(id manifest.EnvID) string {
+	return filepath.Join(e.StoreRoot, "envs", string(id), "state")
+}
+
+func environment(s storage.Summary, running bool) Environment {
 	return Environment{
-		EnvID: r.EnvID, ShortID: r.EnvID.Short(), Name: r.Name, State: r.State, Running: running, Arch: r.Arch,
-		BaseImage: r.BaseImage, BaseLayer: r.BaseLayer, PackageLayer: r.PackageLayer, ImageDigest: r.ImageDigest,
-		Backend: r.Backend, CreatedAt: r.CreatedAt.UTC(), Current: r.Current,
+		EnvID: s.EnvID, ShortID: s.EnvID.Short(), Name: s.Name, State: s.State, Running: running, Arch: s.Arch,
+		BaseImage: s.BaseImage, BaseLayer: s.BaseLayer, PackageLayer: s.PackageLayer, ImageDigest: s.ImageDigest,
+		Backend: s.Backend, CreatedAt: s.CreatedAt, Current: s.Current,
 	}
 }
 
@@ -50,10 +57,15 @@ func (e *Engine) List() ([]Environment, []error) {
 	if err != nil {
 		return nil, []error{err}
 	}
-	records, bad := s.Records()
-	list := make([]Environment, 0, len(records))
-	for _, r := range records {
-		list = append(list, e.Describe(r))
+	summaries, bad := s.Summaries()
+	dirs := make([]string, len(summaries))
+	for i, sum := range summaries {
+		dirs[i] = e.stateDir(sum.EnvID)
+	}
+	running := backends.AllRunning(dirs)
+	list := make([]Environment, 0, len(summaries))
+	for i, sum := range summaries {
+		list = append(list, environment(sum, running[i]))
 	}
 	for i := range bad {
 		bad[i] = storeFailure(bad[i])

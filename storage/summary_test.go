@@ -1,0 +1,129 @@
+package storage
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"reflect"
+	"testing"
+	"time"
+
+	"github.com/karapace/karapace/manifest"
+)
+
+// crowded is a store of many environments whose records have been there for a while.
+func crowded(t *testing.T, n int) *Store {
+	s := newStore(t)
+	for i := range n {
+		r := &Record{RecordVersion: 1, EnvID: manifest.EnvID(fmt.Sprintf("%064x", i)), Name: fmt.Sprint("e", i), State: "built", BaseImage: "b\x00\n", CreatedAt: time.Unix(int64(n-i), 0)}
+		body, err := EncodeRecord(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		dir := s.EnvDir(r.EnvID)
+		if err := errors.Join(os.Mkdir(dir, 0o755), os.WriteFile(filepath.Join(dir, recordName), body, 0o644)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return s
+}
+
+// same reads all records for comparison.
+func same(t *testing.T, s *Store, when string) {
+	t.Helper()
+	records, bad := s.Records()
+	want := make([]Summary, len(records))
+	for i, r := range records {
+		want[i] = r.Summary()
+	}
+	got, gotBad := s.Summaries()
+	if !reflect.DeepEqual(got, want) {
+		t.Errorf("%s: %d summaries are not those of the %d records", when, len(got), len(want))
+	}
+	if fmt.Sprint(gotBad) != fmt.Sprint(bad) {
+		t.Errorf("%s: problems %v, want %v", when, gotBad, bad)
+	}
+}
+
+// Whatever happens to records and to what is remembered of them, summaries are those of the records.
+func TestSummaries(t *testing.T) {
+	s := crowded(t, manySummaries+20)
+	same(t, s, "at first")
+	time.Sleep(settledAfter + 100*time.Millisecond) // what is younger is not remembered
+	same(t, s, "nothing remembered")
+	if n := len(s.rememberedSummaries()); n != manySummaries+20 {
+		t.Fatalf("%d are remembered", n)
+	}
+	same(t, s, "all remembered")
+
+	id := manifest.EnvID(fmt.Sprintf("%064x", 7))
+	r, err := s.Record(id)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Name = "x7"
+	if err := s.WriteRecord(r); err != nil {
+		t.Fatal(err)
+	}
+	same(t, s, "one renamed")
+	path := s.EnvDir(id, recordName)
+	body, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	body[len(body)/2] ^= 1
+	if err := os.WriteFile(path, body, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	same(t, s, "one damaged")
+	if err := os.Remove(path); err != nil {
+		t.Fatal(err)
+	}
+	same(t, s, "one without a record")
+	if err := os.RemoveAll(s.EnvDir(id)); err != nil {
+		t.Fatal(err)
+	}
+	same(t, s, "one gone")
+
+	file := s.Path(summariesName)
+	good, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for at := 0; at < len(good); at += 13 {
+		bad := append([]byte(nil), good...)
+		bad[at] ^= 4
+		for _, b := range [][]byte{bad, good[:at]} {
+			if err := os.WriteFile(file, b, 0o644); err != nil {
+				t.Fatal(err)
+			}
+			if n := len(s.rememberedSummaries()); n != 0 {
+				t.Fatalf("with a wrong byte at %d %d are remembered", at, n)
+			}
+		}
+	}
+	same(t, s, "a damaged file")
+}
+
+// What is remembered of a hundred environments costs one file: a store of few has none.
+func TestFewSummaries(t *testing.T) {
+	s := crowded(t, 3)
+	same(t, s, "few")
+	if _, err := os.Lstat(s.Path(summariesName)); err == nil {
+		t.Error("a file for three environments")
+	}
+}
+
+func FuzzSummaries(f *testing.F) {
+	f.Add([]byte(""))
+	f.Add([]byte("\x40aaaa"))
+	f.Add([]byte("\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01"))
+	f.Fuzz(func(t *testing.T, body []byte) {
+		for _, e := range decodeSummaries(string(body)) {
+			if len(e.EnvID)+len(e.Name) > len(body) {
+				t.Errorf("%d bytes of names from %d", len(e.EnvID)+len(e.Name), len(body))
+			}
+		}
+	})
+}
