@@ -48,7 +48,7 @@ func WriteDocument(path string, data []byte, perm fs.FileMode) error {
 // releases them. Those of the vault are left out.
 func (s *Store) AbandonedFiles() ([]*Scratch, error) {
 	var left []*Scratch
-	for _, pattern := range []string{".", "layers", "built", "quick", "fetched", "envs/*"} {
+	for _, pattern := range []string{".", "layers", "built", "quick", "fetched", "pushed", "transit/*", "envs/*"} {
 		dirs, err := filepath.Glob(s.Path(pattern))
 		if err != nil {
 			return nil, fmt.Errorf("list temporary files: %w", err)
@@ -67,6 +67,12 @@ func (s *Store) AbandonedFiles() ([]*Scratch, error) {
 // AbandonedNames returns the links of LinkName that never got their names. Call it within ChangeNames.
 func (s *Store) AbandonedNames() ([]string, error) {
 	return filepath.Glob(s.Path("names", tempPrefix+"*"))
+}
+
+// AbandonedIn returns what is in a directory outside any store, begins with the prefix, and is locked by nobody, as it is while
+// its maker lives. Each is locked; the caller removes and releases them.
+func AbandonedIn(dir, prefix string) ([]*Scratch, error) {
+	return abandonedIn(dir, prefix, func(os.DirEntry) bool { return true })
 }
 
 func isFile(e os.DirEntry) bool { return e.Type().IsRegular() }

@@ -29,6 +29,9 @@ type faultBench struct {
 	*stateBench
 	round    int
 	snapshot string            // that nothing lies on, see snapped
+	own      *testing.T        // whose bench it is
+	server   string            // address of a registry, see registry
+	ref      string            // what is pushed and pulled
 	other    string            // env_id of an environment beside it, see recorded
 	clock    func(*exec.Cmd)   // gives a command another clock; nil: none
 	text     string            // what the round wrote into the environment
@@ -43,7 +46,7 @@ func newFaultBench(t *testing.T, dir string) *faultBench {
 	}
 	real, err := filepath.EvalSymlinks(dir)
 	must(t, err)
-	b := &faultBench{stateBench: &stateBench{t: t, dir: real}, digests: map[string]string{}}
+	b := &faultBench{stateBench: &stateBench{t: t, dir: real}, own: t, ref: "127.0.0.1:1/nowhere/t:1", digests: map[string]string{}}
 	must(t, os.MkdirAll(filepath.Join(b.dir, "home"), 0o755))
 	for name, mark := range map[string]string{"base": "", "other": "another"} {
 		must(t, writeSmall(filepath.Join(b.dir, name+".tar"), mark))

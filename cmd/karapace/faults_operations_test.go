@@ -15,6 +15,7 @@ type operation struct {
 	again string                 // what the command may say, given again, if it was done the first time; empty: it succeeds
 	minor bool                   // few points of it are tried in make test
 	keeps bool                   // the text of the round must be somewhere in t, whatever happens
+	reads bool                   // it may work on a store that can only be read
 }
 
 func operations() []operation {
@@ -56,6 +57,11 @@ func operations() []operation {
 			done: func(b *faultBench) bool { return !strings.Contains(b.karapace("images"), "./base.tar") }},
 		{name: "gc", bring: (*faultBench).littered, args: []string{"gc"}, keeps: true,
 			done: func(b *faultBench) bool { return len(b.garbage()) == 0 }},
+		{name: "export", bring: (*faultBench).changed, args: []string{"export", "t", "--format", "oci", "--with-drift", "--force", "-o", "OUT"}, keeps: true, reads: true,
+			done: (*faultBench).exported},
+		{name: "push", bring: (*faultBench).sendable, args: []string{"push", "t", "REF"}, keeps: true, reads: true,
+			done: func(b *faultBench) bool { return b.pushed() }},
+		{name: "pull", bring: (*faultBench).sent, args: []string{"pull", "REF", "--name", "t"}, done: has("t")},
 		{name: "exec", minor: true, bring: (*faultBench).ready, args: []string{"exec", "t", "-u", "0", "--", "true"}},
 		{name: "run", minor: true, bring: (*faultBench).ready, args: []string{"run", "t", "--", "true"}},
 	}
@@ -71,8 +77,13 @@ func (b *faultBench) gone() bool {
 func (op *operation) command(b *faultBench) []string {
 	args := append([]string{}, op.args...)
 	for i, a := range args {
-		if a == "SNAPSHOT" {
+		switch a {
+		case "SNAPSHOT":
 			args[i] = b.snapshot
+		case "REF":
+			args[i] = b.ref
+		case "OUT":
+			args[i] = b.out()
 		}
 	}
 	return args

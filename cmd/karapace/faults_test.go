@@ -161,6 +161,9 @@ func (b *faultBench) after(op operation, command []string, a answer) {
 	if op.done != nil && !op.done(b) {
 		b.t.Errorf("given again, it is not done")
 	}
+	if left, _ := filepath.Glob(filepath.Join(b.dir, ".karapace-export-*")); len(left) > 0 { // the next export removes them
+		b.t.Errorf("left behind: %v", left)
+	}
 	if left, _ := filepath.Glob(filepath.Join(b.dir, ".tmp-*")); len(left) > 0 && strings.Contains(a.Fired, ".lock-") {
 		b.t.Errorf("left behind: %v", left)
 	}

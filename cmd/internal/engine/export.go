@@ -186,6 +186,7 @@ func (x *exporter) toPlace(ctx context.Context, f form) (err error) {
 	if err != nil {
 		return err
 	}
+	x.sweep(ctx, filepath.Dir(p.path))
 	defer func() { err = errors.Join(err, x.tidy(ctx, p)) }()
 	out, err := p.open()
 	if err != nil {
@@ -210,17 +211,33 @@ func (x *exporter) tidy(ctx context.Context, p *place) error {
 		if path == "" {
 			continue
 		}
-		if err := os.RemoveAll(path); err == nil {
-			continue
-		}
-		dir, err := os.Open(path)
-		if err != nil {
-			return failure.New(failure.General, err, "")
-		}
-		err = x.call(context.WithoutCancel(ctx), x.store, wire.Request{Clear: &wire.Clear{}}, &struct{}{}, dir)
-		if err = errors.Join(err, dir.Close(), os.Remove(path)); err != nil {
+		if err := x.remove(ctx, path); err != nil {
 			return failure.New(failure.General, fmt.Errorf("remove what is no longer needed: %w", err), "")
 		}
 	}
 	return nil
+}
+
+func (x *exporter) remove(ctx context.Context, path string) error {
+	if err := os.RemoveAll(path); err == nil {
+		return nil
+	}
+	dir, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	err = x.call(context.WithoutCancel(ctx), x.store, wire.Request{Clear: &wire.Clear{}}, &struct{}{}, dir)
+	return errors.Join(err, dir.Close(), os.Remove(path))
+}
+
+// sweep removes what exports to the same directory have left that were killed. What cannot be removed may be somebody else's.
+func (x *exporter) sweep(ctx context.Context, dir string) {
+	left, err := storage.AbandonedIn(dir, makingPrefix)
+	if err != nil {
+		return
+	}
+	for _, s := range left {
+		x.remove(ctx, s.Dir)
+		s.Release()
+	}
 }

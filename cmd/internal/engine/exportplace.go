@@ -57,9 +57,36 @@ func (p *place) check(force bool) error {
 	return nil
 }
 
+// makingPrefix begins the names of what is being made. Its maker has it locked; without a lock it is left over.
+const makingPrefix = ".karapace-export-"
+
 // open makes the file or directory aside; the caller closes it.
 func (p *place) open() (*os.File, error) {
-	dir, err := os.MkdirTemp(filepath.Dir(p.path), ".karapace-export-*")
+	for {
+		f, err := p.make()
+		if err != nil {
+			return nil, err
+		}
+		err = unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
+		if err == nil && isAt(f, p.temp) {
+			return f, nil
+		}
+		f.Close()
+		if err != nil && err != unix.EWOULDBLOCK { // else another export has taken it for left over between the two calls
+			return nil, failure.New(failure.General, fmt.Errorf("lock %s: %w", p.temp, err), "")
+		}
+	}
+}
+
+// isAt tells whether the file is what the path leads to.
+func isAt(f *os.File, path string) bool {
+	a, err := f.Stat()
+	b, err2 := os.Lstat(path)
+	return err == nil && err2 == nil && os.SameFile(a, b)
+}
+
+func (p *place) make() (*os.File, error) {
+	dir, err := os.MkdirTemp(filepath.Dir(p.path), makingPrefix+"*")
 	if err != nil {
 		return nil, failure.New(failure.General, err, "")
 	}
