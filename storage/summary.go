@@ -56,88 +56,94 @@ type summaryEntry struct {
 
 // Summaries are those of all records, oldest first. Damaged records come as errors beside the good ones.
 func (s *Store) Summaries() ([]Summary, []error) {
+	seen, known := s.rememberedSummaries()
+	envs, err := os.Open(s.Path("envs"))
+	if err != nil {
+		return nil, []error{&Error{Path: s.root, Msg: err.Error()}}
+	}
+	defer envs.Close()
+	present := identify(int(envs.Fd()), ".")
+	now := make([]identity, len(known))
+	eachOf(len(known), func(i int) { now[i] = identify(int(envs.Fd()), string(known[i].EnvID)+"/"+recordName) })
+	entries := make([]summaryEntry, 0, len(known))
+	for i, e := range known {
+		if now[i].is(e.identity) {
+			entries = append(entries, e)
+		}
+	}
+	if present.is(seen) && len(entries) == len(known) && len(known) > 0 {
+		return summariesOf(entries), nil
+	}
+	return s.readOthers(int(envs.Fd()), present, entries)
+}
+
+// readOthers reads all records but those whose entries are given, and remembers all.
+func (s *Store) readOthers(envs int, present identity, entries []summaryEntry) ([]Summary, []error) {
 	ids, err := s.ids()
 	if err != nil {
 		return nil, []error{err}
 	}
-	if len(ids) < manySummaries {
-		all, bad := s.readSummaries(ids)
-		sortSummaries(all)
-		return all, bad
+	known := make(map[manifest.EnvID]bool, len(entries))
+	for _, e := range entries {
+		known[e.EnvID] = true
 	}
-	known := s.rememberedSummaries()
-	seen := make([]identity, len(ids))
-	eachOf(len(ids), func(i int) { seen[i] = identify(s.EnvDir(ids[i], recordName)) })
-	entries := make([]summaryEntry, 0, len(ids))
-	var others []manifest.EnvID
-	identities := make(map[manifest.EnvID]identity)
-	for i, id := range ids {
-		if k, ok := slices.BinarySearchFunc(known, id, func(e summaryEntry, id manifest.EnvID) int { return strings.Compare(string(e.EnvID), string(id)) }); ok && known[k].identity == seen[i] {
-			entries = append(entries, known[k])
-			continue
-		}
-		others = append(others, id)
-		identities[id] = seen[i]
+	ids = slices.DeleteFunc(ids, func(id manifest.EnvID) bool { return known[id] })
+	identities := make(map[manifest.EnvID]identity, len(ids))
+	for _, id := range ids {
+		identities[id] = identify(envs, string(id)+"/"+recordName)
 	}
-	read, bad := s.readSummaries(others)
-	for _, r := range read {
-		entries = append(entries, summaryEntry{r, identities[r.EnvID]})
-	}
-	if len(read) > 0 {
-		s.rememberSummaries(entries)
-	}
-	all := make([]Summary, len(entries))
-	for i, e := range entries {
-		all[i] = e.Summary
-	}
-	sortSummaries(all)
-	return all, bad
-}
-
-func (s *Store) readSummaries(ids []manifest.EnvID) ([]Summary, []error) {
 	records, bad := s.recordsOf(ids)
-	all := make([]Summary, len(records))
-	for i, r := range records {
-		all[i] = r.Summary()
+	for _, r := range records {
+		entries = append(entries, summaryEntry{r.Summary(), identities[r.EnvID]})
 	}
-	return all, bad
-}
-
-func sortSummaries(all []Summary) {
-	slices.SortFunc(all, func(a, b Summary) int {
+	slices.SortFunc(entries, func(a, b summaryEntry) int {
 		if c := a.CreatedAt.Compare(b.CreatedAt); c != 0 {
 			return c
 		}
 		return strings.Compare(string(a.EnvID), string(b.EnvID))
 	})
+	if len(bad) > 0 {
+		present = identity{} // these are to be told of the next time too
+	}
+	if len(entries) >= manySummaries {
+		s.rememberSummaries(present, entries)
+	}
+	return summariesOf(entries), bad
 }
 
-// identify gives the zero identity for what is no file, and for what has been changed just now.
-func identify(path string) identity {
+func summariesOf(entries []summaryEntry) []Summary {
+	all := make([]Summary, len(entries))
+	for i, e := range entries {
+		all[i] = e.Summary
+	}
+	return all
+}
+
+// is says whether both are known, and the same.
+func (i identity) is(j identity) bool { return i == j && i != identity{} }
+
+// identify gives the zero identity for what is not there, and for what has been changed just now.
+func identify(dir int, path string) identity {
 	var st unix.Stat_t
-	if unix.Lstat(path, &st) != nil || time.Since(time.Unix(st.Ctim.Unix())) < settledAfter {
+	if unix.Fstatat(dir, path, &st, unix.AT_SYMLINK_NOFOLLOW) != nil || time.Since(time.Unix(st.Ctim.Unix())) < settledAfter {
 		return identity{}
 	}
 	return identity{st.Ino, uint64(st.Size), uint64(st.Ctim.Nano())}
 }
 
-// rememberSummaries is for the next list; that it cannot be written harms nobody.
-func (s *Store) rememberSummaries(entries []summaryEntry) {
-	slices.SortFunc(entries, func(a, b summaryEntry) int { return strings.Compare(string(a.EnvID), string(b.EnvID)) })
+// rememberSummaries is for the next list; that it cannot be written harms nobody. What envs was tells whether there are others.
+func (s *Store) rememberSummaries(envs identity, entries []summaryEntry) {
 	b := []byte(summariesMagic)
 	b = append(b, 0, 0, 0, 0)
+	b = envs.append(b)
 	for _, e := range entries {
-		if e.identity == (identity{}) {
-			continue
-		}
 		for _, text := range []string{string(e.EnvID), e.Name, e.State, e.Arch, e.Backend, e.BaseImage,
 			string(e.BaseLayer), string(e.PackageLayer), string(e.ImageDigest), string(e.Current)} {
 			b = binary.AppendUvarint(b, uint64(len(text)))
 			b = append(b, text...)
 		}
-		for _, n := range []uint64{uint64(e.CreatedAt.UnixNano()), e.ino, e.size, e.changed} {
-			b = binary.LittleEndian.AppendUint64(b, n)
-		}
+		b = binary.LittleEndian.AppendUint64(b, uint64(e.CreatedAt.UnixNano()))
+		b = e.identity.append(b)
 	}
 	body := b[len(summariesMagic)+4:]
 	binary.LittleEndian.PutUint32(b[len(summariesMagic):], crc32.Checksum(body, crc32.MakeTable(crc32.Castagnoli)))
@@ -151,36 +157,44 @@ func (s *Store) rememberSummaries(entries []summaryEntry) {
 	}
 }
 
-// rememberedSummaries are ordered by id; nothing is remembered by a file with a wrong byte.
-func (s *Store) rememberedSummaries() []summaryEntry {
+func (i identity) append(b []byte) []byte {
+	for _, n := range [...]uint64{i.ino, i.size, i.changed} {
+		b = binary.LittleEndian.AppendUint64(b, n)
+	}
+	return b
+}
+
+// rememberedSummaries are in order, of environments in a directory as it was; nothing is remembered by a file with a wrong byte.
+func (s *Store) rememberedSummaries() (envs identity, entries []summaryEntry) {
 	file, err := readBounded(s.Path(summariesName), summariesLimit)
 	if err != nil || len(file) < len(summariesMagic)+4 || string(file[:len(summariesMagic)]) != summariesMagic {
-		return nil
+		return identity{}, nil
 	}
 	sum := binary.LittleEndian.Uint32(file[len(summariesMagic):])
 	body := file[len(summariesMagic)+4:]
 	if crc32.Checksum(body, crc32.MakeTable(crc32.Castagnoli)) != sum {
-		return nil
+		return identity{}, nil
 	}
 	return decodeSummaries(string(body))
 }
 
-func decodeSummaries(body string) []summaryEntry {
+func decodeSummaries(body string) (envs identity, entries []summaryEntry) {
 	d := summaryDecoder{rest: body}
-	entries := make([]summaryEntry, 0, len(body)/256)
+	envs = d.identity()
+	entries = make([]summaryEntry, 0, len(body)/256)
 	for d.rest != "" {
 		e := summaryEntry{Summary: Summary{
 			EnvID: manifest.EnvID(d.text()), Name: d.text(), State: d.text(), Arch: d.text(), Backend: d.text(), BaseImage: d.text(),
 			BaseLayer: digest.Digest(d.text()), PackageLayer: digest.Digest(d.text()), ImageDigest: digest.Digest(d.text()), Current: digest.Digest(d.text()),
 			CreatedAt: time.Unix(0, int64(d.number())).UTC(),
 		}}
-		e.identity = identity{d.number(), d.number(), d.number()}
+		e.identity = d.identity()
 		if d.failed {
-			return nil
+			return identity{}, nil
 		}
 		entries = append(entries, e)
 	}
-	return entries
+	return envs, entries
 }
 
 type summaryDecoder struct {
@@ -212,6 +226,8 @@ func (d *summaryDecoder) text() string {
 		}
 	}
 }
+
+func (d *summaryDecoder) identity() identity { return identity{d.number(), d.number(), d.number()} }
 
 func (d *summaryDecoder) number() uint64 {
 	b := d.take(8)

@@ -52,8 +52,8 @@ func TestSummaries(t *testing.T) {
 	same(t, s, "at first")
 	time.Sleep(settledAfter + 100*time.Millisecond) // what is younger is not remembered
 	same(t, s, "nothing remembered")
-	if n := len(s.rememberedSummaries()); n != manySummaries+20 {
-		t.Fatalf("%d are remembered", n)
+	if envs, all := s.rememberedSummaries(); len(all) != manySummaries+20 || envs == (identity{}) {
+		t.Fatalf("%d are remembered", len(all))
 	}
 	same(t, s, "all remembered")
 
@@ -98,8 +98,8 @@ func TestSummaries(t *testing.T) {
 			if err := os.WriteFile(file, b, 0o644); err != nil {
 				t.Fatal(err)
 			}
-			if n := len(s.rememberedSummaries()); n != 0 {
-				t.Fatalf("with a wrong byte at %d %d are remembered", at, n)
+			if _, all := s.rememberedSummaries(); len(all) != 0 {
+				t.Fatalf("with a wrong byte at %d %d are remembered", at, len(all))
 			}
 		}
 	}
@@ -120,7 +120,8 @@ func FuzzSummaries(f *testing.F) {
 	f.Add([]byte("\x40aaaa"))
 	f.Add([]byte("\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01"))
 	f.Fuzz(func(t *testing.T, body []byte) {
-		for _, e := range decodeSummaries(string(body)) {
+		_, all := decodeSummaries(string(body))
+		for _, e := range all {
 			if len(e.EnvID)+len(e.Name) > len(body) {
 				t.Errorf("%d bytes of names from %d", len(e.EnvID)+len(e.Name), len(body))
 			}

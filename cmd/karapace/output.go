@@ -1,12 +1,10 @@
 package main
 
 import (
-	"bytes"
 	"encoding/json"
 	"fmt"
-	"strings"
-	"text/tabwriter"
 	"time"
+	"unicode/utf8"
 
 	"github.com/karapace/karapace/cmd/internal/engine"
 )
@@ -28,15 +26,33 @@ func (p *program) say(format string, args ...any) {
 
 // table prints rows under headings, columns aligned.
 func (p *program) table(rows [][]string) error {
-	var text bytes.Buffer // the tab writer writes cell by cell
-	w := tabwriter.NewWriter(&text, 0, 8, 2, ' ', 0)
+	var widths []int
 	for _, r := range rows {
-		fmt.Fprintln(w, printable(strings.Join(r, "\t")))
+		for i := range r {
+			r[i] = printable(r[i])
+			if i == len(r)-1 { // nothing stands behind it
+				break
+			}
+			if i == len(widths) {
+				widths = append(widths, 0)
+			}
+			widths[i] = max(widths[i], utf8.RuneCountInString(r[i]))
+		}
 	}
-	if err := w.Flush(); err != nil {
-		return err
+	var text []byte
+	for _, r := range rows {
+		for i, cell := range r {
+			text = append(text, cell...)
+			if i == len(r)-1 {
+				break
+			}
+			for range widths[i] + 2 - utf8.RuneCountInString(cell) {
+				text = append(text, ' ')
+			}
+		}
+		text = append(text, '\n')
 	}
-	_, err := p.stdout.Write(text.Bytes())
+	_, err := p.stdout.Write(text)
 	return err
 }
 
