@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"time"
@@ -50,7 +51,7 @@ func (p *program) table(rows [][]string) error {
 				text = append(text, ' ')
 			}
 		}
-		text = append(text, '\n')
+		text = append(bytes.TrimRight(text, " "), '\n') // cells at the end may be empty
 	}
 	_, err := p.stdout.Write(text)
 	return err

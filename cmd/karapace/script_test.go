@@ -99,7 +99,7 @@ func params(dir, backend string, vars ...string) testscript.Params {
 			"exits": exits, "tiny": tiny, "jsonfield": jsonField, "expand": expand, "hostile": hostile, "halve": halve,
 			"loadvault": loadVault, "savevault": saveVault, "flipvault": flipVault, "nohost": noHost, "layout": layout, "serve": serve, "image": image, "damage": damage,
 			"damagesnapshot": damageSnapshot, "damagefile": damageFile, "oldstore": oldStore, "xattrtool": putXattrTool, "connecttool": putConnectTool, "listen": listen,
-			"fixture": fixture, "asregistry": asRegistry, "registry": startRegistry, "forge": forge,
+			"fixture": fixture, "asregistry": asRegistry, "registry": startRegistry, "teamserver": teamServer, "forge": forge,
 		},
 		UpdateScripts: os.Getenv("UPDATE_SCRIPTS") != "",
 	}
@@ -172,10 +172,22 @@ func condition(cond string) (bool, error) {
 		return os.Getuid() == 0, nil
 	case "fixtures":
 		return haveFixtures(), nil
+	case "cgroups":
+		return mayMakeGroups(), nil
 	case "followed":
 		return followed(), nil
 	}
 	return false, fmt.Errorf("unknown condition %q", cond)
+}
+
+// mayMakeGroups says whether other people's runtimes can make the control groups that they insist on.
+func mayMakeGroups() bool {
+	for _, parent := range []string{"/sys/fs/cgroup", "/sys/fs/cgroup/pids"} {
+		if dir, err := os.MkdirTemp(parent, "karapace-test-"); err == nil {
+			return os.Remove(dir) == nil
+		}
+	}
+	return false
 }
 
 // followed says that a user runs the same tests after root, who need not run what is the same for both.
