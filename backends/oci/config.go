@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	rspec "github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
@@ -26,12 +27,16 @@ const (
 
 func (c *container) writeFiles() error {
 	spec := c.config()
-	if c.name == "youki" && !c.initial {
-		dir, err := delegated()
-		if err != nil {
-			return err
+	if c.name == "youki" {
+		dir := ""
+		if !c.initial {
+			var err error
+			if dir, err = delegated(); err != nil {
+				return err
+			}
 		}
-		spec.Linux.CgroupsPath = dir + "/karapace-" + c.plan.ID
+		// another name each time: the youki of before may still be removing its group, and either finds that busy
+		spec.Linux.CgroupsPath = dir + "/karapace-" + c.plan.ID + "-" + strconv.FormatInt(time.Now().UnixNano(), 36)
 	}
 	text, err := json.Marshal(spec)
 	if err != nil {
