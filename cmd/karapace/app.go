@@ -149,6 +149,7 @@ func commandTable() []commandEntry {
 		{"unexport-app", (*program).unexportAppCommand},
 		{"apps", (*program).appsCommand},
 		{"hook", (*program).hookCommand},
+		{"completions", (*program).completionsCommand},
 		{"export", (*program).exportCommand},
 		{"push", (*program).pushCommand},
 		{"pull", (*program).pullCommand},
@@ -180,8 +181,11 @@ func (p *program) command(name string) *cli.Command {
 			return e.make(p)
 		}
 	}
-	if name == "ls" {
+	switch name {
+	case "ls":
 		return p.listCommand()
+	case completeName:
+		return p.completeCommand()
 	}
 	return nil
 }

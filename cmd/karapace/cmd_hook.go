@@ -48,8 +48,11 @@ func shimForm(s string) bool {
 
 // shellQuoted is a word for a shell.
 func shellQuoted(shell, s string) string {
-	if shell == "fish" {
+	switch shell {
+	case "fish":
 		return "'" + strings.NewReplacer(`\`, `\\`, `'`, `\'`).Replace(s) + "'"
+	case "elvish", "powershell":
+		return "'" + strings.ReplaceAll(s, "'", "''") + "'"
 	}
 	return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'"
 }
