@@ -134,6 +134,7 @@ func commandTable() []commandEntry {
 		{"stop", (*program).stopCommand},
 		{"list", (*program).listCommand},
 		{"inspect", (*program).inspectCommand},
+		{"sbom", (*program).sbomCommand},
 		{"diff", (*program).diffCommand},
 		{"adopt", (*program).adoptCommand},
 		{"rename", (*program).renameCommand},

@@ -93,9 +93,18 @@ func (p *program) listTable(envs []engine.Environment) error {
 func (p *program) inspectCommand() *cli.Command {
 	return &cli.Command{
 		Name: "inspect", Usage: "show all about an environment", ArgsUsage: "[ENV]",
+		Flags: []cli.Flag{&cli.BoolFlag{Name: "provenance", Usage: "print where it comes from instead: an in-toto statement with SLSA provenance"}},
 		Action: func(c *cli.Context) error {
 			ref, err := p.optional(c, "ENV")
 			if err != nil {
+				return err
+			}
+			if c.Bool("provenance") {
+				text, err := p.engine.Provenance(ref, version)
+				if err != nil {
+					return err
+				}
+				_, err = p.stdout.Write(text)
 				return err
 			}
 			d, err := p.engine.Inspect(ref)

@@ -135,22 +135,31 @@ func storeFailure(err error) error {
 	return failure.New(failure.Store, err, hint)
 }
 
-// nearestLock finds karapace.lock in the working directory or above and tells its environment.
+// nearestLock tells the environment of the nearest lock file.
 func (e *Engine) nearestLock() (manifest.EnvID, error) {
+	path, text, err := e.nearestLockFile()
+	if err != nil {
+		return "", err
+	}
+	if id, ok := manifest.PeekLock(text); ok {
+		return id, nil
+	}
+	_, err = readLock(path)
+	return "", err
+}
+
+// nearestLockFile finds karapace.lock in the working directory or above.
+func (e *Engine) nearestLockFile() (path string, text []byte, err error) {
 	for dir := e.Cwd; ; dir = filepath.Dir(dir) {
 		path := filepath.Join(dir, "karapace.lock")
 		text, err := readFile(path, lockLimit)
 		switch {
 		case err == nil:
-			if id, ok := manifest.PeekLock(text); ok {
-				return id, nil
-			}
-			_, err := readLock(path)
-			return "", err
+			return path, text, nil
 		case !errors.Is(err, fs.ErrNotExist):
-			return "", failure.New(failure.Lock, err, "")
+			return "", nil, failure.New(failure.Lock, err, "")
 		case dir == filepath.Dir(dir):
-			return "", failure.New(failure.Usage, errors.New("no environment named, and no karapace.lock in this directory or above"),
+			return "", nil, failure.New(failure.Usage, errors.New("no environment named, and no karapace.lock in this directory or above"),
 				"name one (karapace list), or go to the directory of a project")
 		}
 	}
