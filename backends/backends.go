@@ -54,6 +54,10 @@ type Container struct {
 	// they are. A backend calls it once, late: while something else has to be waited for. Its error comes back from Run, wrapped.
 	Compose func() (*rspec.Spec, error) `json:"-"`
 	Rootfs  Rootfs
+	// Profile is the name of what the container is made with of the host. A session that has SameProfile does not join one that was
+	// made with another: it gets a *Error of kind Busy.
+	Profile     string
+	SameProfile bool
 	// OwnSignals keeps the signals of this process from being passed on to the command: only its context ends it.
 	OwnSignals bool
 	// Mapping is the user namespace's; nil stays in the caller's user namespace, as real root or inside one.

@@ -126,6 +126,7 @@ func cases() []testCase {
 		{"supervisor killed", true, testSupervisorKilled},
 		{"first process killed", true, testFirstKilled},
 		{"another backend", false, testOtherBackend},
+		{"another profile", false, testOtherProfile},
 		{"terminal", true, testTerminal},
 		{"inside a user namespace", true, testNested},
 	}

@@ -240,6 +240,28 @@ func fact(text, name string) string {
 	return fmt.Sprintf("no %s in %q", name, text)
 }
 
+// Who insists on a profile does not join a container that was made with another; others join it as it is.
+func testOtherProfile(t *testing.T, s *suite) {
+	b := s.newBox(t)
+	with := func(profile string, insist bool, args ...string) *backends.Container {
+		c := b.with(args...)
+		c.Profile, c.SameProfile = profile, insist
+		return c
+	}
+	keeper := b.startContainer(with("desktop", false, "tell", "running"), nil)
+	keeper.want("running")
+	for _, c := range []*backends.Container{with("desktop", true, "exit", "3"), with("isolated", false, "exit", "3")} {
+		if r := b.runContainer(c); r.err != nil || r.ShellCode() != 3 {
+			t.Errorf("%s: code %d, error %v", c.Profile, r.ShellCode(), r.err)
+		}
+	}
+	r := b.runContainer(with("isolated", true, "exit", "3"))
+	var e *backends.Error
+	if !errors.As(r.err, &e) || e.Kind != backends.Busy || !strings.Contains(r.err.Error(), "the profile desktop, and not isolated") || !strings.Contains(e.Hint, "stop") {
+		t.Errorf("error %v", r.err)
+	}
+}
+
 func testOtherBackend(t *testing.T, s *suite) {
 	b := s.newBox(t)
 	keeper := b.start("tell", "running")

@@ -59,11 +59,12 @@ func run(ctx context.Context, c *backends.Container, io backends.Stdio) (backend
 		if err := nsproc.MayStart(c); err != nil {
 			return backends.Exit{}, err
 		}
+		lock.Profile = c.Profile
 		if err := lock.HoldMyself(Name); err != nil {
 			return backends.Exit{}, err
 		}
-	} else if lock.Backend != Name {
-		return backends.Exit{}, nsproc.OtherBackend(lock.Backend)
+	} else if err := nsproc.MayJoin(c, lock, Name); err != nil {
+		return backends.Exit{}, err
 	}
 	cmd, err := command(c, io)
 	if err != nil {

@@ -137,7 +137,11 @@ func details(d *engine.Details) [][]string {
 	for _, v := range d.Env {
 		rows = append(rows, []string{"variable", v.Name + "=" + v.Value})
 	}
-	return append(rows, []string{"lock", d.Lock}, []string{"directory", d.Directory})
+	rows = append(rows, []string{"lock", d.Lock}, []string{"directory", d.Directory}, []string{"profile", d.Policy.Profile})
+	for _, thing := range d.Policy.Things {
+		rows = append(rows, []string{"reaches " + thing.Name, reach(thing, d.Policy.Home)})
+	}
+	return rows
 }
 
 func (p *program) renameCommand() *cli.Command {

@@ -62,6 +62,8 @@ type note struct {
 	Start   uint64 `json:"start"` // of the process, in the kernel's ticks since boot
 	// Groups are the directories of the control groups that every process of the container enters.
 	Groups []string `json:"groups,omitempty"`
+	// Profile is the name of what of the host it was made with.
+	Profile string `json:"profile,omitempty"`
 }
 
 // Session is a place in a container: as its starter, or beside others.
@@ -70,6 +72,7 @@ type Session struct {
 	Pid      int      // of the container's first process, when it was joined or found
 	Pidfd    int      // the same
 	Backend  string   // that started it
+	Profile  string   // of the host's things; of a Starting one the caller's to set before Started
 	Groups   []string // directories of its control groups
 
 	dir      string
@@ -205,7 +208,7 @@ func (s *Session) join(ctx context.Context, tell Waiting) (bool, error) {
 	}
 	s.Pid, s.Pidfd = pid, pidfd
 	n := readNote(s.lock)
-	s.Backend, s.Groups = n.Backend, n.Groups
+	s.Backend, s.Groups, s.Profile = n.Backend, n.Groups, n.Profile
 	return isFile(s.sessions, s.dir, sessionsName), nil
 }
 
@@ -283,7 +286,7 @@ func (s *Session) Inherit() (lock, sessions int, err error) {
 // Started notes the process that has the container's mounts, once there is one: its first process or an ancestor of it.
 func (s *Session) Started(backend string, pid int) error {
 	s.Backend = backend
-	text, err := json.Marshal(note{Backend: backend, Pid: pid, Start: startTime(pid), Groups: s.Groups})
+	text, err := json.Marshal(note{Backend: backend, Pid: pid, Start: startTime(pid), Groups: s.Groups, Profile: s.Profile})
 	if err != nil {
 		return fmt.Errorf("note the container's process: %w", err)
 	}

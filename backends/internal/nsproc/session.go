@@ -1,6 +1,7 @@
 package nsproc
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -51,6 +52,7 @@ func (p *Plan) run(ctx context.Context, backend string, io backends.Stdio, start
 		if lock.Groups, err = cgroup.System().Make("karapace-"+p.ID, p.Spec.Linux.Resources); err != nil {
 			return backends.Exit{}, err
 		}
+		lock.Profile = p.Profile
 		first, err := start(ctx, lock)
 		if err != nil {
 			return backends.Exit{}, Explain("start the environment", err)
@@ -59,8 +61,8 @@ func (p *Plan) run(ctx context.Context, backend string, io backends.Stdio, start
 		if err := errors.Join(lock.Ready(), first.Go()); err != nil {
 			return backends.Exit{}, err
 		}
-	} else if lock.Backend != backend {
-		return backends.Exit{}, p.meetOther(ctx, lock)
+	} else if err := MayJoin(p.Container, lock, backend); err != nil {
+		return backends.Exit{}, p.meetOther(ctx, lock, err)
 	}
 	if err := p.Complete(); err != nil {
 		return backends.Exit{}, err
@@ -77,9 +79,8 @@ func (p *Plan) run(ctx context.Context, backend string, io backends.Stdio, start
 	return exit, err
 }
 
-// meetOther tells what to do about a container of another backend: errEnded when its last session has ended already.
-func (p *Plan) meetOther(ctx context.Context, lock *envlock.Session) error {
-	other := OtherBackend(lock.Backend)
+// meetOther tells what to do about a container that is another than is wanted: errEnded when its last session has ended already.
+func (p *Plan) meetOther(ctx context.Context, lock *envlock.Session, other error) error {
 	lock.Close() // or it would be kept from ending
 	gone, err := envlock.Delete(ctx, p.State)
 	switch {
@@ -168,13 +169,22 @@ func descriptors(io backends.Stdio) (fds [3]int, done func(), err error) {
 	}, nil
 }
 
-// OtherBackend is the error of a session that finds the container run by another backend.
-func OtherBackend(name string) error {
-	if name == "" {
-		name = "another"
+// MayJoin is the error of a session that finds the container run by another backend, or made with another profile than it
+// insists on.
+func MayJoin(c *backends.Container, lock *envlock.Session, backend string) error {
+	name := cmp.Or(lock.Backend, "another")
+	switch {
+	case lock.Backend != backend:
+		return &backends.Error{
+			Kind: backends.Busy, Op: "join the environment", Err: errors.New("it is running under the backend " + name),
+			Hint: "use --backend " + name + ", or stop the environment first",
+		}
+	case c.SameProfile && lock.Profile != c.Profile:
+		return &backends.Error{
+			Kind: backends.Busy, Op: "join the environment",
+			Err:  fmt.Errorf("it is running with the profile %s, and not %s", cmp.Or(lock.Profile, "of another session"), c.Profile),
+			Hint: "stop the environment first, or leave out --profile to join it as it is",
+		}
 	}
-	return &backends.Error{
-		Kind: backends.Busy, Op: "join the environment", Err: errors.New("it is running under the backend " + name),
-		Hint: "use --backend " + name + ", or stop the environment first",
-	}
+	return nil
 }

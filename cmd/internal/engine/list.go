@@ -87,6 +87,7 @@ type Details struct {
 	Size             Sizes             `json:"size"`
 	Lock             string            `json:"lock"`      // file
 	Directory        string            `json:"directory"` // of the environment
+	Policy           *Policy           `json:"policy"`    // what a session reaches of the host
 }
 
 // Sizes are in bytes. Base and Packages are shared by every environment with the same layer.
@@ -103,12 +104,17 @@ func (e *Engine) Inspect(ref string) (*Details, error) {
 	if err != nil {
 		return nil, err
 	}
+	policy, err := e.policyOf(s, r, SessionOptions{})
+	if err != nil {
+		return nil, err
+	}
 	return &Details{
 		Environment: e.Describe(r), Packages: list(r.Packages), Apps: list(r.Apps), Mounts: list(r.Mounts), Env: list(r.Env), Hardware: r.Hardware,
 		NetworkIsolation: r.NetworkIsolation, CPUShares: r.CPUShares, MemoryLimitMB: r.MemoryLimitMB,
 		Size:      Sizes{Base: r.BaseSize, Packages: r.PackageSize, Writable: storage.Size(s.UpperDir(r)), Snapshots: snapshotSize(r)},
 		Lock:      s.EnvDir(r.EnvID, "karapace.lock"),
 		Directory: filepath.Clean(s.EnvDir(r.EnvID)),
+		Policy:    policy,
 	}, nil
 }
 

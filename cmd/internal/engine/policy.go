@@ -28,6 +28,10 @@ func (e *Engine) Policy(ref string, o SessionOptions) (*Policy, error) {
 	if err != nil {
 		return nil, err
 	}
+	return e.policyOf(s, r, o)
+}
+
+func (e *Engine) policyOf(s *storage.Store, r *storage.Record, o SessionOptions) (*Policy, error) {
 	p, err := policy(r, o)
 	if err != nil {
 		return nil, err

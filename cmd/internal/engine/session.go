@@ -90,6 +90,10 @@ func (e *Engine) session(ctx context.Context, s *storage.Store, r *storage.Recor
 	if err != nil {
 		return backends.Exit{}, err
 	}
+	reach, err := policy(r, o)
+	if err != nil {
+		return backends.Exit{}, err
+	}
 	var composed error
 	c := &backends.Container{
 		ID:     string(r.EnvID.Short()),
@@ -102,6 +106,8 @@ func (e *Engine) session(ctx context.Context, s *storage.Store, r *storage.Recor
 		},
 		Rootfs:  root,
 		Mapping: mapping,
+
+		Profile: reach.Profile, SameProfile: o.Profile != "",
 
 		Starting: func() error { return settled(s, r) },
 		Waiting:  e.waitingToEnter,
