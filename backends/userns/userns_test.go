@@ -237,7 +237,7 @@ func TestStartFailures(t *testing.T) {
 			t.Errorf("no newuidmap: error %v", err)
 		}
 	}
-	deadline := time.Now().Add(5 * time.Second)
+	deadline := time.Now().Add(time.Minute)
 	for time.Now().Before(deadline) {
 		if _, err := unix.Wait4(-1, nil, unix.WALL|unix.WNOHANG, nil); err == unix.ECHILD {
 			return

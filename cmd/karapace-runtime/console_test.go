@@ -104,7 +104,7 @@ func expect(t *testing.T, master *os.File, texts ...string) {
 	t.Helper()
 	var seen strings.Builder
 	buf := make([]byte, 1024)
-	for end := time.Now().Add(20 * time.Second); time.Now().Before(end); {
+	for end := time.Now().Add(time.Minute); time.Now().Before(end); {
 		fds := []unix.PollFd{{Fd: int32(master.Fd()), Events: unix.POLLIN}}
 		if n, err := unix.Poll(fds, 100); n > 0 && err == nil {
 			n, err := unix.Read(int(master.Fd()), buf)

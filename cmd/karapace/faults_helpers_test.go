@@ -121,7 +121,7 @@ func (b *faultBench) killInSession(i int, backend string) {
 	go func() { ended <- cmd.Wait() }()
 	select {
 	case <-ended:
-	case <-time.After(20 * time.Second):
+	case <-time.After(30 * time.Second):
 		b.t.Errorf("it does not end after the death of %q", name)
 		for _, pid := range append(faults.Descendants(cmd.Process.Pid), cmd.Process.Pid) {
 			syscall.Kill(pid, syscall.SIGKILL)
@@ -131,7 +131,7 @@ func (b *faultBench) killInSession(i int, backend string) {
 	if text := stderr.String(); strings.Contains(text, "panic") {
 		b.t.Errorf("after the death of %q:\n%s", name, text)
 	}
-	for deadline := time.Now().Add(10 * time.Second); len(b.processes()) > 0 && time.Now().Before(deadline); { // what was its children's
+	for deadline := time.Now().Add(30 * time.Second); len(b.processes()) > 0 && time.Now().Before(deadline); { // what was its children's
 		time.Sleep(time.Millisecond)
 	}
 }

@@ -85,7 +85,7 @@ func (d *disk) mount() {
 // unmount waits for the kernel to let go of what killed processes had open.
 func (d *disk) unmount() {
 	d.t.Helper()
-	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(time.Millisecond) {
+	for deadline := time.Now().Add(time.Minute); ; time.Sleep(time.Millisecond) {
 		err := unix.Unmount(d.dir, 0)
 		if err == nil {
 			return

@@ -425,7 +425,7 @@ func TestKilledProcessIsContinued(t *testing.T) {
 	}
 	<-half
 	partial := filepath.Join(c.opts.Vault, "partial", digest(b))
-	for deadline := time.Now().Add(5 * time.Second); ; time.Sleep(time.Millisecond) {
+	for deadline := time.Now().Add(time.Minute); ; time.Sleep(time.Millisecond) {
 		if info, err := os.Stat(partial); err == nil && info.Size() == 150_000 {
 			break
 		}

@@ -94,7 +94,7 @@ func TestStalledServer(t *testing.T) {
 			c := newClient(t, func(o *Options) { o.Stall = 200 * time.Millisecond; o.Retries = -1 })
 			start := time.Now()
 			err := c.Fetch(t.Context(), "x", []distro.File{{URL: url, SHA256: digest(b), Size: int64(len(b))}})
-			if !errors.Is(err, errStalled) || time.Since(start) > 3*time.Second {
+			if !errors.Is(err, errStalled) || time.Since(start) > time.Minute {
 				t.Fatalf("got %v after %v", err, time.Since(start))
 			}
 		})

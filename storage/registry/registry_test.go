@@ -376,7 +376,7 @@ func TestStalledUpload(t *testing.T) {
 		if err == nil {
 			t.Error("sent to nobody")
 		}
-	case <-time.After(20 * time.Second):
+	case <-time.After(time.Minute):
 		t.Fatal("it hangs")
 	}
 }
@@ -388,7 +388,7 @@ func TestSlowAnswer(t *testing.T) {
 	defer close(end)
 	start := time.Now()
 	wants(t, open(t, h, func(o *Options) { o.Stall = 100 * time.Millisecond }), "timeout")
-	if time.Since(start) > 10*time.Second {
+	if time.Since(start) > time.Minute {
 		t.Errorf("waited for %v", time.Since(start))
 	}
 }

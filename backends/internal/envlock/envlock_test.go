@@ -14,7 +14,7 @@ import (
 
 func acquire(t *testing.T, dir string) *Session {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	s, err := Acquire(ctx, dir, nil)
 	if err != nil {
@@ -70,7 +70,7 @@ func TestSecondWaits(t *testing.T) {
 			t.Error("it has joined nothing")
 		}
 		s.Close()
-	case <-time.After(10 * time.Second):
+	case <-time.After(time.Minute):
 		t.Error("it waits for ever")
 	}
 }

@@ -98,7 +98,7 @@ func testProgram(t *testing.T, exe int) {
 		if ws != 0 {
 			t.Errorf("status %x", ws)
 		}
-	case <-time.After(5 * time.Second):
+	case <-time.After(time.Minute):
 		unix.Kill(pid, unix.SIGKILL)
 		t.Error("does not end with the last session")
 	}
