@@ -1,21 +1,19 @@
 package main
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"os"
 	"os/signal"
-	"path/filepath"
 	"slices"
 	"syscall"
 	"time"
 
 	"github.com/urfave/cli/v2"
 
-	"github.com/karapace/karapace/backends/userns"
 	"github.com/karapace/karapace/cmd/internal/engine"
 	"github.com/karapace/karapace/cmd/internal/failure"
+	"github.com/karapace/karapace/cmd/internal/surroundings"
 )
 
 // program is one run of the command line.
@@ -160,6 +158,7 @@ func commandTable() []commandEntry {
 		{"migrate", (*program).migrateCommand},
 		{"backends", (*program).backendsCommand},
 		{"compare", (*program).compareCommand},
+		{"tui", (*program).tuiCommand},
 		{"doctor", (*program).doctorCommand},
 	}
 }
@@ -240,39 +239,11 @@ func (p *program) before(c *cli.Context) error {
 
 // newEngine gathers the surroundings; the engine itself reads none of them.
 func newEngine(store string) (*engine.Engine, error) {
-	cwd, err := os.Getwd()
-	if err != nil {
-		return nil, failure.New(failure.General, err, "go to a directory that exists")
-	}
-	who := currentUser()
-	config := os.Getenv("XDG_CONFIG_HOME")
-	if config == "" {
-		config = filepath.Join(who.Home, ".config")
-	}
-	if store == "" {
-		store = defaultStore(who)
-	}
-	if store, err = filepath.Abs(store); err != nil {
-		return nil, failure.New(failure.General, err, "")
-	}
 	self, err := os.Executable()
 	if err != nil {
 		return nil, failure.New(failure.General, err, "")
 	}
-	return &engine.Engine{
-		StoreRoot:    store,
-		Program:      self,
-		StoreProgram: storeProgram(),
-		User:         who,
-		Getenv:       os.Getenv,
-		Cwd:          cwd,
-		ConfigFile:   filepath.Join(config, "karapace", "config.toml"),
-		AptDir:       "/etc/apt",
-		CertDirs:     []string{filepath.Join(config, "containers", "certs.d"), "/etc/containers/certs.d", "/etc/docker/certs.d"},
-		BackendDirs:  filepath.SplitList(os.Getenv("KARAPACE_BACKEND_PATH")),
-		Words:        words(os.Args),
-		Overlay:      os.Getenv("KARAPACE_OVERLAY"),
-	}, nil
+	return surroundings.Engine(self, store, words(os.Args))
 }
 
 // words are the command line without the program and without what is to run inside.
@@ -281,40 +252,4 @@ func words(argv []string) []string {
 		argv = argv[:i]
 	}
 	return argv[min(1, len(argv)):]
-}
-
-func currentUser() engine.User {
-	who := engine.User{UID: os.Getuid(), GID: os.Getgid(), Home: os.Getenv("HOME"), Shell: os.Getenv("SHELL"), Name: os.Getenv("USER")}
-	if name, home := userns.Account(uint32(who.UID)); name != "" {
-		who.Name = name
-		who.Home = cmp.Or(who.Home, home)
-	}
-	if who.Home == "" {
-		who.Home = "/"
-	}
-	return who
-}
-
-func defaultStore(who engine.User) string {
-	if who.UID == 0 {
-		return "/var/lib/karapace"
-	}
-	data := os.Getenv("XDG_DATA_HOME")
-	if !filepath.IsAbs(data) {
-		data = filepath.Join(who.Home, ".local", "share")
-	}
-	return filepath.Join(data, "karapace")
-}
-
-// storeProgram is karapace-store beside this program, or in ../libexec.
-func storeProgram() string {
-	self, err := os.Executable()
-	if err != nil {
-		return "karapace-store"
-	}
-	beside := filepath.Join(filepath.Dir(self), "karapace-store")
-	if _, err := os.Stat(beside); err == nil {
-		return beside
-	}
-	return filepath.Join(filepath.Dir(self), "..", "libexec", "karapace-store")
 }

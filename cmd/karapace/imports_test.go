@@ -57,9 +57,11 @@ var mayImport = map[string][]string{
 		"backends", "backends/userns", "backends/namespace", "backends/oci"},
 	"cmd/internal/builder": {"cmd/internal/failure", "cmd/internal/wire", "manifest", "manifest/distro", "manifest/distro/aptrepo", "manifest/distro/pgp", "ocispec", "bundle", "integration/desktop", "integration/icons", "storage", "storage/rootview",
 		"storage/fetch", "storage/fstree", "storage/layers", "storage/ociimage", "storage/registry", "storage/cosign", "storage/images", "storage/images/simplestreams", "backends", "backends/namespace", "backends/oci"},
-	"cmd/karapace-runtime": {"backends", "backends/lifecycle"},
-	"cmd/karapace":         {"backends/userns", "cmd/internal/doctor", "cmd/internal/failure", "cmd/internal/engine", "cmd/internal/probe", "manifest", "bundle", "storage", "backends"},
-	"cmd/karapace-store":   {"cmd/internal/builder", "cmd/internal/failure", "cmd/internal/wire"},
+	"cmd/internal/surroundings": {"backends/userns", "cmd/internal/engine", "cmd/internal/failure"},
+	"cmd/karapace-runtime":      {"backends", "backends/lifecycle"},
+	"cmd/karapace-tui":          {"cmd/internal/engine", "cmd/internal/failure", "cmd/internal/surroundings"},
+	"cmd/karapace":              {"backends/userns", "cmd/internal/surroundings", "cmd/internal/doctor", "cmd/internal/failure", "cmd/internal/engine", "cmd/internal/probe", "manifest", "bundle", "storage", "backends"},
+	"cmd/karapace-store":        {"cmd/internal/builder", "cmd/internal/failure", "cmd/internal/wire"},
 }
 
 // confined is where third parties may be imported; one that is not here may be imported nowhere.
@@ -76,7 +78,10 @@ var confined = map[string][]string{
 	"github.com/klauspost/compress":                    {"storage/fstree", "storage/images/squashfs", "storage/ociimage", "manifest/distro/aptrepo"},
 	"github.com/klauspost/pgzip":                       {"storage/ociimage"},
 	"github.com/therootcompany/xz":                     {"storage/fstree", "storage/images/squashfs", "manifest/distro/aptrepo"},
-	"golang.org/x/sys/unix":                            {"storage", "backends", "cmd/internal", "cmd/karapace", "cmd/karapace-runtime", "cmd/karapace-store"},
+	"golang.org/x/sys/unix":                            {"storage", "backends", "cmd/internal", "cmd/karapace", "cmd/karapace-runtime", "cmd/karapace-store", "cmd/karapace-tui"},
+	"github.com/charmbracelet/bubbletea":               {"cmd/karapace-tui"},
+	"github.com/charmbracelet/lipgloss":                {"cmd/karapace-tui"},
+	"github.com/charmbracelet/x/ansi":                  {"cmd/karapace-tui"},
 	"golang.org/x/sync":                                {"storage", "manifest/distro", "cmd/internal/builder"},
 }
 

@@ -51,7 +51,7 @@ func programs() (dir string, done func(), err error) {
 		return "", nil, err
 	}
 	done = func() { os.RemoveAll(dir) }
-	build := exec.Command("go", "build", "-tags", "urfave_cli_no_docs", "-o", dir, ".", "../karapace-store", "../karapace-runtime")
+	build := exec.Command("go", "build", "-tags", "urfave_cli_no_docs", "-o", dir, ".", "../karapace-store", "../karapace-runtime", "../karapace-tui")
 	build.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := build.CombinedOutput(); err != nil {
 		done()

@@ -11,6 +11,8 @@ import (
 	"strings"
 
 	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/karapace/karapace/cmd/internal/surroundings"
 )
 
 // loadvault fills the script's vault with the package files of earlier runs, so that mirrors are asked for each but once.
@@ -88,7 +90,7 @@ func noHost(ts *testscript.TestScript, neg bool, args []string) {
 	needles := []string{ts.Getenv("WORK")}
 	host, err := os.Hostname()
 	ts.Check(err)
-	for _, n := range []string{host, currentUser().Name} {
+	for _, n := range []string{host, surroundings.User().Name} {
 		if len(n) > 4 && n != "localhost" { // short ones occur by chance
 			needles = append(needles, n)
 		}
