@@ -239,7 +239,11 @@ func TestThousand(t *testing.T) {
 	if len(d.m.facts) != 20 {
 		t.Errorf("%d sizes for 20 lines", len(d.m.facts))
 	}
-	d.keys("end")
+	d.keys("/env77") // typed so fast that it comes at once
+	if len(d.m.shown) != 10 {
+		t.Errorf("%d match", len(d.m.shown))
+	}
+	d.keys("esc", "end")
 	if view := d.m.View(); !strings.Contains(view, "> env999") || !strings.Contains(view, "env980") || strings.Contains(view, "env979") {
 		t.Errorf("at the end:\n%s", view)
 	}

@@ -45,9 +45,25 @@ func (m *model) Update(msg tea.Msg) (tea.Model, tea.Cmd) {
 		}
 		return m, m.refresh()
 	case tea.KeyMsg:
-		return m.key(msg)
+		return m.typed(msg)
 	}
 	return m, nil
+}
+
+// typed takes keys one by one: those typed fast come together. A paste is text, and no keys.
+func (m *model) typed(k tea.KeyMsg) (tea.Model, tea.Cmd) {
+	if k.Type != tea.KeyRunes || len(k.Runes) < 2 || m.prompt != nil {
+		return m.key(k)
+	}
+	if k.Paste {
+		return m, nil
+	}
+	var work []tea.Cmd
+	for _, r := range k.Runes {
+		_, cmd := m.key(tea.KeyMsg{Type: tea.KeyRunes, Runes: []rune{r}})
+		work = append(work, cmd)
+	}
+	return m, tea.Batch(work...)
 }
 
 // refresh looks at everything that is seen anew, once; the regular look goes on beside it.
