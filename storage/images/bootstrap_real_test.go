@@ -63,6 +63,9 @@ func hostRelease(t *testing.T) images.Bootstrap {
 
 // TestBootstrapForReal assembles this machine's own release from its mirror, plans packages on it and installs them.
 func TestBootstrapForReal(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes long under the race detector, and has run without it")
+	}
 	b := hostRelease(t)
 	f := newFetcher(t)
 	plan, err := images.ResolveBootstrap(t.Context(), f, b)
