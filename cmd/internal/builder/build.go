@@ -93,6 +93,10 @@ func (w *worker) newBuild(req *wire.Build) (*build, error) {
 		if b.lock, err = manifest.ParseLock(req.LockFile, req.Lock); err != nil {
 			return nil, failure.New(failure.Lock, err, "")
 		}
+		if has := b.lock.BuildEnvironment; has != distro.BuildEnvironment { // what comes of it would be something else
+			return nil, failure.New(failure.Lock, fmt.Errorf("%s wants the build environment %d, and this karapace has %d", req.LockFile, has, distro.BuildEnvironment),
+				"use the version of karapace that wrote it, or karapace lock --update")
+		}
 	}
 	if err := b.readManifest(); err != nil {
 		return nil, err
