@@ -42,8 +42,10 @@ const (
 	summariesLimit = 64 << 20
 	summariesMagic = "karapace summaries 1\n"
 	manySummaries  = 100
-	// settledAfter is how long ago a record was changed at least, so that another change would have another time.
-	settledAfter = 2 * time.Second
+	// settledAfter is how long ago a record was changed at least, so that another change would have another time: some ticks of
+	// the kernel's clock, or more than a second where a file system keeps no smaller part of one.
+	settledAfter     = 100 * time.Millisecond
+	settledInSeconds = 2 * time.Second
 )
 
 // identity tells a file, and its content, from every other one.
@@ -74,11 +76,11 @@ func (s *Store) Summaries() ([]Summary, []error) {
 	if present.is(seen) && len(entries) == len(known) && len(known) > 0 {
 		return summariesOf(entries), nil
 	}
-	return s.readOthers(int(envs.Fd()), present, entries)
+	return s.readOthers(int(envs.Fd()), present, seen, entries)
 }
 
-// readOthers reads all records but those whose entries are given, and remembers all.
-func (s *Store) readOthers(envs int, present identity, entries []summaryEntry) ([]Summary, []error) {
+// readOthers reads all records but those whose entries are given, and remembers all if that is more than was.
+func (s *Store) readOthers(envs int, present, seen identity, entries []summaryEntry) ([]Summary, []error) {
 	ids, err := s.ids()
 	if err != nil {
 		return nil, []error{err}
@@ -93,8 +95,10 @@ func (s *Store) readOthers(envs int, present identity, entries []summaryEntry) (
 		identities[id] = identify(envs, string(id)+"/"+recordName)
 	}
 	records, bad := s.recordsOf(ids)
+	learned := false
 	for _, r := range records {
 		entries = append(entries, summaryEntry{r.Summary(), identities[r.EnvID]})
+		learned = learned || identities[r.EnvID] != identity{}
 	}
 	slices.SortFunc(entries, func(a, b summaryEntry) int {
 		if c := a.CreatedAt.Compare(b.CreatedAt); c != 0 {
@@ -105,7 +109,7 @@ func (s *Store) readOthers(envs int, present identity, entries []summaryEntry) (
 	if len(bad) > 0 {
 		present = identity{} // these are to be told of the next time too
 	}
-	if len(entries) >= manySummaries {
+	if learned = learned || present != seen && present != (identity{}); learned && len(entries) >= manySummaries {
 		s.rememberSummaries(present, entries)
 	}
 	return summariesOf(entries), bad
@@ -125,7 +129,14 @@ func (i identity) is(j identity) bool { return i == j && i != identity{} }
 // identify gives the zero identity for what is not there, and for what has been changed just now.
 func identify(dir int, path string) identity {
 	var st unix.Stat_t
-	if unix.Fstatat(dir, path, &st, unix.AT_SYMLINK_NOFOLLOW) != nil || time.Since(time.Unix(st.Ctim.Unix())) < settledAfter {
+	if unix.Fstatat(dir, path, &st, unix.AT_SYMLINK_NOFOLLOW) != nil {
+		return identity{}
+	}
+	age := settledAfter
+	if st.Ctim.Nsec == 0 {
+		age = settledInSeconds
+	}
+	if time.Since(time.Unix(st.Ctim.Unix())) < age {
 		return identity{}
 	}
 	return identity{st.Ino, uint64(st.Size), uint64(st.Ctim.Nano())}
