@@ -44,8 +44,8 @@ const (
 	manySummaries  = 100
 	// settledAfter is how long ago a record was changed at least, so that another change would have another time: some ticks of
 	// the kernel's clock, or more than a second where a file system keeps no smaller part of one.
-	settledAfter     = 100 * time.Millisecond
-	settledInSeconds = 2 * time.Second
+	settledAfter  = 100 * time.Millisecond
+	settledCoarse = 2 * time.Second
 )
 
 // identity tells a file, and its content, from every other one.
@@ -134,7 +134,7 @@ func identify(dir int, path string) identity {
 	}
 	age := settledAfter
 	if st.Ctim.Nsec == 0 {
-		age = settledInSeconds
+		age = settledCoarse
 	}
 	if time.Since(time.Unix(st.Ctim.Unix())) < age {
 		return identity{}
