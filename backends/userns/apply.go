@@ -30,6 +30,12 @@ type Applying struct {
 // calls Wait.
 func (m *Mapping) Begin(pid int) Applying {
 	var a Applying
+	// The process shares the caller's memory, which an earlier session of the caller's may have left untraceable: to newuidmap
+	// it would belong to somebody else. The process says so itself, perhaps too late.
+	if err := unix.Prctl(unix.PR_SET_DUMPABLE, 1, 0, 0, 0); err != nil {
+		a.err = fmt.Errorf("become traceable: %w", err)
+		return a
+	}
 	if m.direct {
 		a.err = m.write(pid)
 		return a
