@@ -82,7 +82,12 @@ type Rootfs struct {
 
 // Stdio is handed to the command as it is; nil means /dev/null. With Process.Terminal, In and Out are the user's
 // terminal (or what stands for it) and the command gets a pseudo terminal of the container instead.
-type Stdio struct{ In, Out, Err *os.File }
+type Stdio struct {
+	In, Out, Err *os.File
+	// Enter and Leave are written to the user's terminal, when In and Out are one and the process has its own, whenever the session
+	// takes it and gives it back: at the beginning and the end, when it is continued and when it is stopped.
+	Enter, Leave string
+}
 
 // Exit tells how a session's command ended.
 type Exit struct {

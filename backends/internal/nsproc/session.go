@@ -136,7 +136,7 @@ func (s *Started) supervise(ctx context.Context, io backends.Stdio, signals *for
 	if s.Master < 0 {
 		return supervise(ctx, s.Pid, nil, signals)
 	}
-	bridge, err := tty.New(io.In, io.Out, s.Master)
+	bridge, err := tty.New(io.In, io.Out, s.Master, tty.Marks{Enter: io.Enter, Leave: io.Leave})
 	if err != nil {
 		signals.Stop()
 		unix.Kill(s.Pid, unix.SIGKILL)

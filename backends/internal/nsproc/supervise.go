@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"runtime"
 	"sync"
 	"time"
 
@@ -149,8 +150,16 @@ func (t *target) followTerminal(bridge *tty.Bridge) (stop func()) {
 func (t *target) stop(bridge *tty.Bridge) {
 	t.signal(-t.pid, unix.SIGSTOP)
 	bridge.Suspend()
-	unix.Kill(unix.Getpid(), unix.SIGSTOP)
+	stopSelf()
 	// A terminal that refuses now has gone, which the command will notice.
 	_ = bridge.Resume()
 	bridge.Resize()
+}
+
+// stopSelf stops this process until it is continued. The signal is this thread's own: one for the process may reach another
+// thread, and this one goes on for a moment, long enough to take the terminal back.
+func stopSelf() {
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	_ = unix.Tgkill(unix.Getpid(), unix.Gettid(), unix.SIGSTOP) // nobody is kept from stopping himself
 }

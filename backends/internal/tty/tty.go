@@ -21,14 +21,23 @@ type Bridge struct {
 	done    sync.WaitGroup
 	ended   chan struct{} // the output side has seen the command's end
 
+	marks    Marks
+	terminal *os.File // the user's, for the marks
+
 	mu    sync.Mutex
 	saved *unix.Termios // of the user's terminal while it is raw
 }
 
+// Marks are what the user's terminal is told when a session takes it and when it gives it back, each time it does.
+type Marks struct{ Enter, Leave string }
+
 // New takes over the user's terminal for the master of a pseudo terminal, which the bridge owns from now on, also when
-// there is an error. Close gives both back.
-func New(in, out *os.File, master int) (*Bridge, error) {
+// there is an error. Close gives both back. Marks are left out where in and out are not both terminals.
+func New(in, out *os.File, master int, marks Marks) (*Bridge, error) {
 	b := &Bridge{in: in, out: out, master: master, ended: make(chan struct{})}
+	if isTerminal(out) {
+		b.marks, b.terminal = marks, out
+	}
 	if err := unix.Pipe2(b.wake[:], unix.O_CLOEXEC); err != nil {
 		unix.Close(master)
 		return nil, fmt.Errorf("make pipe: %w", err)
@@ -70,7 +79,23 @@ func (b *Bridge) Resume() error {
 		return fmt.Errorf("set terminal to raw mode: %w", err)
 	}
 	b.saved = old
+	b.mark(b.marks.Enter)
 	return nil
+}
+
+// mark writes to the user's terminal. There is nobody to tell that it has gone.
+func (b *Bridge) mark(text string) {
+	if b.terminal != nil && text != "" {
+		_, _ = b.terminal.WriteString(text)
+	}
+}
+
+func isTerminal(f *os.File) bool {
+	if f == nil {
+		return false
+	}
+	_, err := unix.IoctlGetTermios(int(f.Fd()), unix.TCGETS)
+	return err == nil
 }
 
 // Suspend puts the user's terminal back into the mode it was in.
@@ -78,6 +103,7 @@ func (b *Bridge) Suspend() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.saved != nil {
+		b.mark(b.marks.Leave)
 		// There is nobody to tell that the terminal has gone.
 		_ = unix.IoctlSetTermios(int(b.in.Fd()), unix.TCSETSW, b.saved)
 		b.saved = nil

@@ -32,11 +32,14 @@ func pair(t *testing.T) (master, slave int) {
 	return master, slave
 }
 
+// marks must not be seen where the user's side is no terminal.
+var marks = Marks{Enter: "<enter>", Leave: "<leave>"}
+
 func TestStreams(t *testing.T) {
 	master, slave := pair(t)
 	inR, inW, _ := os.Pipe()
 	outR, outW, _ := os.Pipe()
-	b, err := New(inR, outW, master)
+	b, err := New(inR, outW, master, marks)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -78,7 +81,7 @@ func TestCloseDoesNotWaitForOthers(t *testing.T) {
 	inR, inW, _ := os.Pipe()
 	defer inW.Close()
 	outR, outW, _ := os.Pipe()
-	b, err := New(inR, outW, master)
+	b, err := New(inR, outW, master, marks)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -119,7 +122,7 @@ func TestModeIsRestored(t *testing.T) {
 		t.Fatal(err)
 	}
 	master, slave := pair(t)
-	b, err := New(user, user, master)
+	b, err := New(user, user, master, Marks{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -140,5 +143,64 @@ func TestModeIsRestored(t *testing.T) {
 	b.Close()
 	if mode() != *before {
 		t.Error("closed, it is in another mode than before")
+	}
+}
+
+// The terminal is told whenever a session takes it and gives it back, as often as the one and the other happen.
+func TestMarks(t *testing.T) {
+	userMaster, userSlave := pair(t)
+	defer unix.Close(userMaster)
+	user := os.NewFile(uintptr(userSlave), "user")
+	master, slave := pair(t)
+	b, err := New(user, user, master, marks)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b.Suspend()
+	b.Suspend()
+	if err := b.Resume(); err != nil {
+		t.Fatal(err)
+	}
+	unix.Write(slave, []byte("words"))
+	unix.Close(slave)
+	b.Close()
+	user.Close()
+	const want = "<enter><leave><enter>words<leave>"
+	var got string
+	buf := make([]byte, 256)
+	for len(got) < len(want) {
+		n, err := unix.Read(userMaster, buf)
+		if err != nil {
+			break // nobody has it open any more
+		}
+		got += string(buf[:n])
+	}
+	if got != want {
+		t.Errorf("the terminal is told %q, want %q", got, want)
+	}
+}
+
+// A terminal that has gone keeps no session from ending.
+func TestMarksOfALostTerminal(t *testing.T) {
+	userMaster, userSlave := pair(t)
+	user := os.NewFile(uintptr(userSlave), "user")
+	defer user.Close()
+	master, slave := pair(t)
+	b, err := New(user, user, master, marks)
+	if err != nil {
+		t.Fatal(err)
+	}
+	unix.Close(userMaster)
+	unix.Write(slave, []byte("nobody reads this"))
+	unix.Close(slave)
+	closed := make(chan struct{})
+	go func() {
+		b.Close()
+		close(closed)
+	}()
+	select {
+	case <-closed:
+	case <-time.After(time.Minute):
+		t.Fatal("it waits")
 	}
 }

@@ -112,6 +112,9 @@ func (e *Engine) session(ctx context.Context, s *storage.Store, r *storage.Recor
 		Starting: func() error { return settled(s, r) },
 		Waiting:  e.waitingToEnter,
 	}
+	if o.Terminal {
+		o.Stdio.Enter, o.Stdio.Leave = e.marks(r, len(o.Args) == 0)
+	}
 	exit, err := rt.Run(ctx, c, o.Stdio)
 	if composed != nil {
 		return exit, composed
