@@ -166,7 +166,7 @@ func (e *Engine) spec(s *storage.Store, r *storage.Record, o SessionOptions) (*r
 		},
 		ImageEnv:         r.ImageEnv,
 		ManifestEnv:      pairs(r.Env),
-		Edits:            ocispec.Edits{Mounts: mounts(edits.Mounts, host), Env: edits.Env},
+		Edits:            ocispec.Edits{Mounts: mounts(append(e.containerEnv(s, r), edits.Mounts...), host), Env: edits.Env},
 		NetworkIsolation: r.NetworkIsolation,
 		ReadOnlyRoot:     o.readOnly,
 		CPUShares:        r.CPUShares,
