@@ -132,6 +132,7 @@ func commandTable() []commandEntry {
 		{"stop", (*program).stopCommand},
 		{"list", (*program).listCommand},
 		{"inspect", (*program).inspectCommand},
+		{"stats", (*program).statsCommand},
 		{"sbom", (*program).sbomCommand},
 		{"diff", (*program).diffCommand},
 		{"adopt", (*program).adoptCommand},

@@ -50,6 +50,20 @@ func Query(dir string) (Status, error) {
 	return Status{Running: true, Pid: pid, Backend: readNote(lock).Backend}, nil
 }
 
+// Groups are the first process of a running container and the directories of its control groups; pid is 0 when it does not run or is not
+// visible in this pid namespace.
+func Groups(dir string) (pid int, groups []string) {
+	lock, err := openFile(dir, lockName, unix.O_RDONLY)
+	if err != nil {
+		return 0, nil
+	}
+	defer unix.Close(lock)
+	if pid, err = recordHolder(lock); err != nil || pid == 0 {
+		return 0, nil
+	}
+	return pid, readNote(lock).Groups
+}
+
 // QueryAll says of each of many containers whether it runs. It opens the locks of none as long as nobody on the system has a
 // lock like those of containers (proc_locks(5)), and is not told of a container that is just starting or ending.
 func QueryAll(dirs []string) []bool {
