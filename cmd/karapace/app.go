@@ -129,6 +129,7 @@ func commandTable() []commandEntry {
 		{"enter", (*program).enterCommand},
 		{"exec", (*program).execCommand},
 		{"run", (*program).runCommand},
+		{"env-run", (*program).envRunCommand},
 		{"stop", (*program).stopCommand},
 		{"list", (*program).listCommand},
 		{"inspect", (*program).inspectCommand},

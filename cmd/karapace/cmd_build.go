@@ -151,7 +151,7 @@ func (p *program) optional(c *cli.Context, what string) (string, error) {
 
 func takesCommand(c *cli.Context) bool {
 	switch c.Command.Name {
-	case "enter", "exec", "run", "quick", "export", "compare":
+	case "enter", "exec", "run", "env-run", "quick", "export", "compare":
 		return true
 	}
 	return false

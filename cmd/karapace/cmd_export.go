@@ -13,13 +13,13 @@ func (p *program) exportCommand() *cli.Command {
 	return &cli.Command{
 		Name: "export", Usage: "write an environment for other runtimes and tools", ArgsUsage: "[ENV] --format FORMAT -o PATH [-- COMMAND...]",
 		Flags: []cli.Flag{
-			&cli.StringFlag{Name: "format", Aliases: []string{"f"}, Usage: "bundle, oci, docker-archive, rootfs, diff or pod"},
+			&cli.StringFlag{Name: "format", Aliases: []string{"f"}, Usage: "bundle, oci, docker-archive, rootfs, diff, pod or devcontainer"},
 			&cli.StringFlag{Name: "output", Aliases: []string{"o"}, Usage: "where to; - is standard output"},
 			&cli.StringFlag{Name: "snapshot", Usage: "as of a snapshot; of a diff: the layer of that snapshot"},
 			&cli.BoolFlag{Name: "with-drift", Usage: "as it is now: with its snapshots, and what was changed since"},
 			&cli.StringFlag{Name: "compression", Usage: "gzip, zstd or none; oci has gzip, rootfs and diff none"},
 			&cli.StringFlag{Name: "tag", Usage: "the image's name in a layout or docker archive"},
-			&cli.StringFlag{Name: "image", Usage: "of a pod: where the environment was pushed to, REGISTRY/NAME[@DIGEST]"},
+			&cli.StringFlag{Name: "image", Usage: "of a pod or devcontainer: where the environment was pushed to, REGISTRY/NAME[@DIGEST]"},
 			&cli.BoolFlag{Name: "rootless", Usage: "a bundle for the calling user's ids, as is usual but for root"},
 			&cli.BoolFlag{Name: "force", Usage: "replace an earlier export"},
 		},
@@ -53,7 +53,7 @@ func (p *program) exportStream(ref string, o engine.ExportOptions) error {
 	if p.json {
 		return usage(errors.New("-o - and --json both want standard output"))
 	}
-	if o.Format == "pod" { // text, for a terminal too
+	if o.Format == "pod" || o.Format == "devcontainer" { // text, for a terminal too
 		_, err := p.engine.Export(p.ctx, ref, o)
 		return err
 	}

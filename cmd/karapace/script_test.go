@@ -100,6 +100,7 @@ func params(dir, backend string, vars ...string) testscript.Params {
 			"loadvault": loadVault, "savevault": saveVault, "flipvault": flipVault, "nohost": noHost, "layout": layout, "serve": serve, "image": image, "damage": damage,
 			"damagesnapshot": damageSnapshot, "damagefile": damageFile, "oldstore": oldStore, "xattrtool": putXattrTool, "connecttool": putConnectTool, "listen": listen,
 			"fixture": fixture, "asregistry": asRegistry, "registry": startRegistry, "teamserver": teamServer, "forge": forge,
+			"devcontainerargs": devcontainerArgs,
 		},
 		UpdateScripts: os.Getenv("UPDATE_SCRIPTS") != "",
 	}

@@ -26,7 +26,7 @@ type ExportOptions struct {
 	Tag         string   // the image's name in what is written; "" is the format's own
 	Rootless    bool     // a bundle for the calling user
 	Args        []string // of a bundle or pod: what it runs; empty: a shell
-	Image       string   // of a pod: what was pushed, REGISTRY/NAME[:TAG][@DIGEST]
+	Image       string   // of a pod or devcontainer: what was pushed, REGISTRY/NAME[:TAG][@DIGEST]
 	Force       bool     // replace an earlier export
 	Stdout      *os.File
 }
@@ -57,8 +57,11 @@ func (e *Engine) Export(ctx context.Context, ref string, o ExportOptions) (*Expo
 	if err != nil {
 		return nil, err
 	}
-	if o.Format == formatPod {
+	switch o.Format {
+	case formatPod:
 		return e.exportPod(r, o)
+	case formatDevContainer:
+		return e.exportDevContainer(r, o)
 	}
 	req, err := exportRequest(s, r, o, f)
 	if err != nil {
@@ -90,17 +93,18 @@ func (o *ExportOptions) form() (form, error) {
 	f, ok := map[wire.Format]form{
 		wire.FormatBundle: {mark: "config.json"},
 		wire.FormatOCI:    {mark: "oci-layout", compression: "gzip", tag: "latest"},
-		wire.FormatDocker: {tag: "localhost/karapace"},
+		wire.FormatDocker: {tag: dockerTag},
 		wire.FormatRootFS: {compression: "none"},
 		wire.FormatDiff:   {compression: "none"},
-		formatPod:         {},
+		formatPod:         {}, formatDevContainer: {},
 	}[wire.Format(o.Format)]
 	bundle, pod := wire.Format(o.Format) == wire.FormatBundle, o.Format == formatPod
+	named := pod || o.Format == formatDevContainer
 	switch {
 	case o.Format == "":
-		return f, errors.New("--format is needed: bundle, oci, docker-archive, rootfs, diff or pod")
+		return f, errors.New("--format is needed: bundle, oci, docker-archive, rootfs, diff, pod or devcontainer")
 	case !ok:
-		return f, fmt.Errorf("format %s is unknown: it is bundle, oci, docker-archive, rootfs, diff or pod", quoted(o.Format))
+		return f, fmt.Errorf("format %s is unknown: it is bundle, oci, docker-archive, rootfs, diff, pod or devcontainer", quoted(o.Format))
 	case o.Output == "":
 		return f, errors.New("-o PATH is needed; -o - is standard output")
 	case o.Output == "-" && f.mark != "":
@@ -113,8 +117,8 @@ func (o *ExportOptions) form() (form, error) {
 		return f, errors.New("--rootless is for --format bundle")
 	case len(o.Args) > 0 && !bundle && !pod:
 		return f, errors.New("a command is for --format bundle and pod")
-	case o.Image != "" && !pod, pod && (o.Drift || o.Snapshot != ""):
-		return f, errors.New("a pod names an image with --image, and nothing else does; push says what is in it")
+	case o.Image != "" && !named, named && (o.Drift || o.Snapshot != ""):
+		return f, errors.New("a pod or a devcontainer names an image with --image, and nothing else does; push says what is in it")
 	case o.Snapshot != "" && o.Drift:
 		return f, errors.New("--with-drift is the environment as it is now, --snapshot as it was: give one of them")
 	}

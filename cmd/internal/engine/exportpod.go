@@ -37,7 +37,12 @@ func (e *Engine) exportPod(r *storage.Record, o ExportOptions) (*Exported, error
 		return nil, err
 	}
 	pod.Left = notInPod(r)
-	text := pod.Encode()
+	return e.exportText(r, o, pod.Encode(), pod.Left)
+}
+
+// exportText writes a small file of a format that names an image, and says what that has no word for.
+func (e *Engine) exportText(r *storage.Record, o ExportOptions, text []byte, left []string) (*Exported, error) {
+	var err error
 	if o.Output == "-" {
 		_, err = o.Stdout.Write(text)
 	} else if _, err = newPlace(o.Output, "", o.Force); err == nil {
@@ -46,11 +51,11 @@ func (e *Engine) exportPod(r *storage.Record, o ExportOptions) (*Exported, error
 	if err != nil {
 		return nil, failure.New(failure.General, err, "")
 	}
-	for _, line := range pod.Left {
-		e.Progress.Note("not in this pod: " + line)
+	for _, line := range left {
+		e.Progress.Note("not in this " + o.Format + ": " + line)
 	}
 	return &Exported{
-		EnvID: r.EnvID, ShortID: r.EnvID.Short(), Name: r.Name, Format: formatPod, Path: o.Output,
+		EnvID: r.EnvID, ShortID: r.EnvID.Short(), Name: r.Name, Format: o.Format, Path: o.Output,
 		Image: r.ImageDigest, Digest: digest.FromBytes(text), Size: int64(len(text)),
 	}, nil
 }

@@ -3,6 +3,7 @@ package engine
 import (
 	"context"
 	"errors"
+	"fmt"
 	"strings"
 
 	rspec "github.com/opencontainers/runtime-spec/specs-go"
@@ -28,6 +29,7 @@ type SessionOptions struct {
 	Profile  string   // desktop, project or isolated; empty is the manifest's, else the command's own
 	Stdio    backends.Stdio
 
+	SameDir  bool // fail where the caller's directory is not mounted, rather than begin in the home
 	Isolated bool // run: nothing of the host unless the manifest says so
 
 	readOnly bool   // the root
@@ -153,6 +155,10 @@ func (e *Engine) spec(s *storage.Store, r *storage.Record, o SessionOptions) (*r
 	cwd := o.Cwd
 	if cwd == "" {
 		cwd = integration.WorkingDir(host.Cwd, edits.Mounts, who.home)
+	}
+	if o.SameDir && o.Cwd == "" && integration.WorkingDir(host.Cwd, edits.Mounts, "") == "" {
+		return nil, failure.New(failure.General, fmt.Errorf("the directory %s is not there in environment %s", quoted(host.Cwd), displayName(r)),
+			"mount it ([mounts] in the manifest), choose another --profile, or name a directory inside with --workdir")
 	}
 	args := o.Args
 	if len(args) == 0 {
