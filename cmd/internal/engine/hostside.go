@@ -38,7 +38,7 @@ func policy(r *storage.Record, o SessionOptions) (integration.Policy, error) {
 // host is what integration may look at.
 func (e *Engine) host(s *storage.Store, r *storage.Record) integration.Host {
 	home, err := filepath.EvalSymlinks(e.User.Home)
-	if err != nil {
+	if info, statErr := os.Stat(home); err != nil || statErr != nil || !info.IsDir() {
 		home = ""
 	}
 	return integration.Host{

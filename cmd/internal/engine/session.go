@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -150,6 +151,9 @@ func (e *Engine) spec(s *storage.Store, r *storage.Record, o SessionOptions) (*r
 	who, err := e.userInside(s, r, o)
 	if err != nil {
 		return nil, err
+	}
+	if o.User == "" {
+		who.home = cmp.Or(host.Home, "/") // where integration puts it
 	}
 	env := append([]string{"KARAPACE_ENV=" + displayName(r), "CONTAINER_ID=" + displayName(r), "container=karapace"}, who.env...)
 	cwd := o.Cwd

@@ -23,11 +23,11 @@ type identity struct {
 
 const accountsLimit = 1 << 20 // bytes read of a passwd or group file
 
-// userInside finds out who the process is to be. The caller keeps its own ids and needs no look-up, except for a shell.
+// userInside finds out who the process is to be. The caller keeps its own ids and needs no look-up, except for a shell; its home is the host's.
 func (e *Engine) userInside(s *storage.Store, r *storage.Record, o SessionOptions) (identity, error) {
 	v := view(s, r)
 	if o.User == "" {
-		who := identity{uid: uint32(e.User.UID), gid: uint32(e.User.GID), home: e.User.Home}
+		who := identity{uid: uint32(e.User.UID), gid: uint32(e.User.GID)}
 		if len(o.Args) == 0 {
 			account, _, _ := findUser(v, strconv.Itoa(e.User.UID))
 			who.shell = shell(v, e.User.Shell, account.shell)
