@@ -92,6 +92,7 @@ func run(ctx context.Context, o options) error {
 	}{
 		{programRows, programs},
 		{startRows, starts},
+		{desktopRows, desktops},
 		{joinRows, joins},
 		{importRows, imports},
 		{captureRows, captures},

@@ -15,6 +15,7 @@ import (
 type contender struct {
 	name    string
 	argv    []string
+	env     []string      // more than all have
 	prepare func() error  // not timed, before every run
 	settle  time.Duration // what it leaves running in the background is waited for, so that no other pays for it
 	samples []time.Duration
@@ -87,7 +88,7 @@ func (c *contender) run(ctx context.Context, l *lab) {
 	}
 	var spent time.Duration
 	var rss int64
-	if spent, rss, c.err = l.time(ctx, c.argv); c.err == nil {
+	if spent, rss, c.err = l.time(ctx, c.argv, c.env...); c.err == nil {
 		c.samples = append(c.samples, spent)
 		c.rss = max(c.rss, rss)
 	}
@@ -95,7 +96,7 @@ func (c *contender) run(ctx context.Context, l *lab) {
 }
 
 // time runs a command line and measures it from before fork until after wait.
-func (l *lab) time(ctx context.Context, argv []string) (spent time.Duration, rss int64, err error) {
+func (l *lab) time(ctx context.Context, argv []string, env ...string) (spent time.Duration, rss int64, err error) {
 	path, err := exec.LookPath(argv[0])
 	if err != nil {
 		return 0, 0, err
@@ -103,7 +104,7 @@ func (l *lab) time(ctx context.Context, argv []string) (spent time.Duration, rss
 	if err := l.stderr.Truncate(0); err != nil {
 		return 0, 0, err
 	}
-	attr := &os.ProcAttr{Dir: l.home, Env: l.env, Files: []*os.File{l.null, l.null, l.stderr}}
+	attr := &os.ProcAttr{Dir: l.home, Env: append(slices.Clip(l.env), env...), Files: []*os.File{l.null, l.null, l.stderr}}
 
 	start := time.Now()
 	p, err := os.StartProcess(path, argv, attr)
