@@ -60,6 +60,9 @@ type Container struct {
 	SameProfile bool
 	// OwnSignals keeps the signals of this process from being passed on to the command: only its context ends it.
 	OwnSignals bool
+	// UserBus is the socket of the bus on which the user's systemd is asked for a place where limits can be had; empty when there
+	// is none.
+	UserBus string
 	// Mapping is the user namespace's; nil stays in the caller's user namespace, as real root or inside one.
 	Mapping *userns.Mapping
 	// Starting, unless nil, is called by a session that is about to start the container, when no other session can any

@@ -49,7 +49,7 @@ func (p *Plan) run(ctx context.Context, backend string, io backends.Stdio, start
 		if !lock.InPlace() { // another environment has come into the place of this one, with the same record
 			return backends.Exit{}, errEnded
 		}
-		if lock.Groups, err = cgroup.System().Make("karapace-"+p.ID, p.Spec.Linux.Resources); err != nil {
+		if lock.Groups, err = p.limit(ctx); err != nil {
 			return backends.Exit{}, err
 		}
 		lock.Profile = p.Profile
@@ -63,6 +63,8 @@ func (p *Plan) run(ctx context.Context, backend string, io backends.Stdio, start
 		}
 	} else if err := MayJoin(p.Container, lock, backend); err != nil {
 		return backends.Exit{}, p.meetOther(ctx, lock, err)
+	} else if err := p.reach(ctx, lock.Groups); err != nil {
+		return backends.Exit{}, err
 	}
 	if err := p.Complete(); err != nil {
 		return backends.Exit{}, err

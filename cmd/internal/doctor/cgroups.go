@@ -77,6 +77,8 @@ func (x *examination) delegation() Check {
 	switch {
 	case len(missing) == 0 && x.ownCgroup(service):
 		return ok(name, strings.Join(controllers, " "))
+	case len(missing) == 0 && x.exists(fmt.Sprintf("/run/user/%d/bus", x.UID)):
+		return ok(name, strings.Join(controllers, " ")+", in a scope that the user's systemd gives")
 	case len(missing) == 0:
 		return warning(name, "this process is not in the user's part of the hierarchy", meaning, "systemd-run --user --scope karapace ..., or log in with a session of systemd's")
 	case !x.distro.systemd:

@@ -110,6 +110,7 @@ func (e *Engine) session(ctx context.Context, s *storage.Store, r *storage.Recor
 		Rootfs:  root,
 		Mapping: mapping,
 
+		UserBus: e.userBus(r),
 		Profile: reach.Profile, SameProfile: o.Profile != "",
 
 		Starting: func() error { return settled(s, r) },
