@@ -138,15 +138,15 @@ func (s *Started) supervise(ctx context.Context, io backends.Stdio, signals *for
 	if s.Master < 0 {
 		return supervise(ctx, s.Pid, nil, signals)
 	}
-	bridge, err := tty.New(io.In, io.Out, s.Master, tty.Marks{Enter: io.Enter, Leave: io.Leave})
+	user, err := newTerminal(io, s.Master)
 	if err != nil {
 		signals.Stop()
 		unix.Kill(s.Pid, unix.SIGKILL)
 		rawproc.Wait(s.Pid)
 		return backends.Exit{}, err
 	}
-	defer bridge.Close()
-	return supervise(ctx, s.Pid, bridge, signals)
+	defer user.Close()
+	return supervise(ctx, s.Pid, user, signals)
 }
 
 // descriptors gives the descriptors of io, with /dev/null for what is nil there, until done.

@@ -18,10 +18,10 @@ import (
 )
 
 // supervise waits for a command to end, which leads a process group of its own. Meanwhile it passes signals on, and ends
-// the command when ctx is cancelled. The bridge is to its terminal, nil when it has none.
-func supervise(ctx context.Context, pid int, bridge *tty.Bridge, signals *forward.Signals) (backends.Exit, error) {
+// the command when ctx is cancelled. The terminal is the user's, nil when the command has none of its own.
+func supervise(ctx context.Context, pid int, user *terminal, signals *forward.Signals) (backends.Exit, error) {
 	t := &target{pid: pid}
-	stopSignals := t.forwardSignals(bridge, signals)
+	stopSignals := t.forwardSignals(user, signals)
 	stopCancelling := context.AfterFunc(ctx, t.cancel)
 	err := waitExited(pid)
 	stopCancelling()
@@ -108,40 +108,56 @@ func takeSignals(terminal bool) *forward.Signals {
 	return forward.Take(toProcess, toGroup)
 }
 
-func (t *target) forwardSignals(bridge *tty.Bridge, signals *forward.Signals) (stop func()) {
+func (t *target) forwardSignals(user *terminal, signals *forward.Signals) (stop func()) {
 	signals.Aim(t.pid)
-	if bridge == nil {
+	if user == nil {
 		return signals.Stop
 	}
-	stopTerminal := t.followTerminal(bridge)
+	stopTerminal := t.followTerminal(user)
 	return func() {
 		stopTerminal()
 		signals.Stop()
 	}
 }
 
+// terminal is the user's, and what this process is told about it.
+type terminal struct {
+	*tty.Bridge
+	told chan os.Signal
+}
+
+// newTerminal takes the user's terminal for the master of a command's. Signals about it are noticed from before it is raw: a stop that
+// came in between would leave it so, or be lost.
+func newTerminal(io backends.Stdio, master int) (*terminal, error) {
+	told := make(chan os.Signal, 8)
+	signal.Notify(told, unix.SIGWINCH, unix.SIGTSTP, unix.SIGCONT)
+	bridge, err := tty.New(io.In, io.Out, master, tty.Marks{Enter: io.Enter, Leave: io.Leave})
+	if err != nil {
+		signal.Stop(told)
+		return nil, err
+	}
+	return &terminal{bridge, told}, nil
+}
+
 // followTerminal does what is to be done here about the user's terminal.
-func (t *target) followTerminal(bridge *tty.Bridge) (stop func()) {
-	ch := make(chan os.Signal, 8)
-	signal.Notify(ch, unix.SIGWINCH, unix.SIGTSTP, unix.SIGCONT)
-	bridge.Resize() // to what the size may have become before its changes were noticed
+func (t *target) followTerminal(user *terminal) (stop func()) {
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		for sig := range ch {
+		for sig := range user.told {
 			switch sig {
 			case unix.SIGWINCH:
-				bridge.Resize() // which tells the command
+				user.Resize() // which tells the command
 			case unix.SIGCONT:
 				t.signal(-t.pid, unix.SIGCONT)
 			case unix.SIGTSTP:
-				t.stop(bridge)
+				t.stop(user.Bridge)
 			}
 		}
 	}()
 	return func() {
-		signal.Stop(ch)
-		close(ch)
+		signal.Stop(user.told)
+		close(user.told)
 		<-done
 	}
 }
