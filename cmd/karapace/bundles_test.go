@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"syscall"
 	"testing"
 
@@ -20,13 +21,16 @@ func TestBundles(t *testing.T) {
 		newBundleBench(t, nil).all(t)
 		return
 	}
-	t.Run("root", func(t *testing.T) { newBundleBench(t, nil).all(t) })
+	debian := t.TempDir()
+	t.Run("root", func(t *testing.T) {
+		b := newBundleBench(t, nil)
+		b.all(t)
+		b.debian(t, debian)
+	})
 	t.Run("user", func(t *testing.T) {
-		who, err := identity("karapace-test")
-		if err != nil {
-			t.Skip(err)
-		}
-		newBundleBench(t, who).all(t)
+		b := newUserBench(t, "karapace-test")
+		b.all(t)
+		b.image(t, debian)
 	})
 }
 
@@ -89,17 +93,57 @@ func (b *bundleBench) all(t *testing.T) {
 			t.Errorf("remove bundle: %v", err)
 		}
 	})
+	b.runtimes(t, func(t *testing.T, got string) {
+		if got != want {
+			t.Errorf("it says\n%s\nand not\n%s", got, want)
+		}
+	})
+}
+
+// runtimes runs the bundle with each of the stock runtimes.
+func (b *bundleBench) runtimes(t *testing.T, check func(t *testing.T, output string)) {
 	for _, runtime := range []string{"crun", "runc", "youki"} {
 		t.Run(runtime, func(t *testing.T) {
 			cmd, why := b.runtime(runtime)
 			if why != "" {
 				t.Skip(why)
 			}
-			if got := output1(t, cmd); got != want {
-				t.Errorf("it says\n%s\nand not\n%s", got, want)
-			}
+			check(t, output1(t, cmd))
 		})
 	}
+}
+
+// debian builds a real one, exports it as an image to a directory, and runs its git as a bundle.
+func (b *bundleBench) debian(t *testing.T, image string) {
+	must(t, os.MkdirAll(filepath.Join(b.dir, "store"), 0o700))
+	vault := filepath.Join(b.dir, "store", "vault", "sha256")
+	must(t, copyFiles(filepath.Join(cacheDir(), "vault"), vault))
+	output1(t, b.command("karapace", "build", b.manifest(t, "bootstrap:debian/bookworm", "[system]\npackages = [\"git\"]\n"), "--name", "debian"))
+	must(t, copyFiles(vault, filepath.Join(cacheDir(), "vault")))
+	output1(t, b.command("karapace", "export", "debian", "--format", "oci", "-o", filepath.Join(image, "debian")))
+	b.git(t)
+}
+
+// image runs git of the image that debian has exported.
+func (b *bundleBench) image(t *testing.T, dir string) {
+	must(t, exec.Command("cp", "-r", filepath.Join(dir, "debian"), b.dir).Run())
+	must(t, exec.Command("chmod", "-R", "a+rX", filepath.Join(b.dir, "debian")).Run())
+	output1(t, b.command("karapace", "build", b.manifest(t, "./debian", ""), "--name", "debian"))
+	b.git(t)
+}
+
+func (b *bundleBench) git(t *testing.T) {
+	output1(t, b.command("karapace", "export", "debian", "--format", "bundle", "--force", "-o", "bundle", "--", "git", "--version"))
+	b.runtimes(t, func(t *testing.T, got string) {
+		if !strings.HasPrefix(got, "git version ") {
+			t.Errorf("git says %q", got)
+		}
+	})
+}
+
+func (b *bundleBench) manifest(t *testing.T, image, rest string) (file string) {
+	must(t, os.WriteFile(filepath.Join(b.dir, "debian.toml"), []byte("manifest_version = 1\n[base]\nimage = \""+image+"\"\n"+rest), 0o644))
+	return "debian.toml"
 }
 
 // replaceAndRemove exports a bundle over the one in which files of other ids are, and removes it.

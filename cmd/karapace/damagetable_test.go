@@ -32,6 +32,7 @@ var undamaged = []struct{ pattern, how, why string }{
 	{"storage/run/*/*", "", "of this boot: emptied at the first use after it, and where it cannot be read"},
 	{"storage/overlay/.has-mount-program", "", "what the kernel could do when it was last asked; it is asked again"},
 	{"envs/*/state/*", "", "locks of sessions"},
+	{"envs/*/containerenv", "", "what the next session writes anew, unless it is as it should be"},
 	{"envs/*/upper.2/*", "", "the writable layer, of which only its user knows what it should be"},
 	{"built/*.json", "removed", "a cache: what it remembers is made again"},
 	{"fetched/*.lock", "removed", "its owner may take it away"},

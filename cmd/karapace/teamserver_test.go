@@ -37,10 +37,8 @@ func teamServer(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Check(err)
 	pool, err := writeCertificates(dir, ts.MkAbs("ca.crt"))
 	ts.Check(err)
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	addr, err := freeAddress()
 	ts.Check(err)
-	addr := l.Addr().String()
-	l.Close()
 	for _, user := range args {
 		cmd := exec.Command(server, "passwd", filepath.Join(dir, "users"), user)
 		cmd.Stdin = strings.NewReader(user + "pw\n")

@@ -1,0 +1,80 @@
+package main
+
+import (
+	"encoding/json"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// An environment that one user pushes is the same one for every other who pulls it, whatever the ids that files have in the stores of
+// each: it can be entered, built again offline, and pushed again.
+func TestTransferBetweenUsers(t *testing.T) {
+	if os.Getuid() != 0 {
+		t.Skip("only root can be several users")
+	}
+	if !haveFixtures() {
+		t.Skip("hack/setup fixtures makes what this needs")
+	}
+	root, one, other := newBundleBench(t, nil), newUserBench(t, "karapace-test"), newUserBench(t, "karapace-test2")
+	registry, stop, err := serveOurs(t.TempDir())
+	must(t, err)
+	defer stop()
+
+	base := filepath.Join(t.TempDir(), "base.tar")
+	mux := http.NewServeMux()
+	mux.Handle("/", http.FileServer(http.Dir(filepath.Join(fixturesDir(), "repo"))))
+	mux.HandleFunc("/base.tar", func(w http.ResponseWriter, r *http.Request) { http.ServeFile(w, r, base) })
+	repositories := httptest.NewServer(mux)
+	must(t, writeFixture(filepath.Join(fixturesDir(), "base", "apt.tar"), base, nil, repositories.URL))
+	text := "manifest_version = 1\n[base]\nimage = \"" + repositories.URL + "/base.tar\"\n[system]\npackages = [\"minihello\"]\n"
+	must(t, os.WriteFile(filepath.Join(one.dir, "t.toml"), []byte(text), 0o644))
+	output1(t, one.command("karapace", "build", "t.toml", "--name", "t"))
+	want := one.built(t)
+	lock, err := os.ReadFile(filepath.Join(one.dir, "t.lock"))
+	must(t, err)
+	output1(t, one.command("karapace", "push", "t", registry+"/one/t:1", "--with-packages"))
+	repositories.Close()
+
+	from := registry + "/one/t:1"
+	for name, b := range map[string]*bundleBench{"another user": other, "root": root} {
+		t.Run(name, func(t *testing.T) {
+			must(t, os.WriteFile(filepath.Join(b.dir, "t.toml"), []byte(text), 0o644))
+			must(t, os.WriteFile(filepath.Join(b.dir, "t.lock"), lock, 0o644))
+			output1(t, b.command("karapace", "pull", from, "--name", "t", "--with-packages"))
+			check := func() {
+				t.Helper()
+				if got := b.built(t); got != want {
+					t.Errorf("it is %+v, not %+v", got, want)
+				}
+				if got := output1(t, b.command("karapace", "exec", "t", "--", "minihello")); !strings.HasPrefix(got, "minihello ") {
+					t.Errorf("minihello says %q", got)
+				}
+			}
+			check()
+			output1(t, b.command("karapace", "rebuild", "t.toml", "--locked", "--offline"))
+			check()
+			again := output1(t, b.command("karapace", "push", "t", registry+"/again/"+filepath.Base(b.dir), "--json"))
+			if got := field(again, "digest"); got != want.ImageDigest {
+				t.Errorf("pushed again it is %s, not %s", got, want.ImageDigest)
+			}
+		})
+	}
+}
+
+func newUserBench(t *testing.T, name string) *bundleBench {
+	t.Helper()
+	who, err := identity(name)
+	must(t, err)
+	return newBundleBench(t, who)
+}
+
+// built is what the environment is.
+func (b *bundleBench) built(t *testing.T) (o output) {
+	t.Helper()
+	must(t, json.Unmarshal([]byte(output1(t, b.command("karapace", "inspect", "t", "--json"))), &o))
+	return o
+}
