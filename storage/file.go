@@ -13,9 +13,13 @@ const tempPrefix = ".tmp-"
 
 // WriteFile makes path hold data so that after a crash at any moment it holds the old or the new content whole, and
 // after a return without error the new one survives a power cut: temporary file, fsync, rename, fsync of the directory.
-func WriteFile(path string, data []byte, perm fs.FileMode) (err error) {
-	dir := filepath.Dir(path)
-	f, err := createTemporary(path)
+func WriteFile(path string, data []byte, perm fs.FileMode) error {
+	return writeFile(filepath.Dir(path), path, data, perm)
+}
+
+// writeFile has the temporary file in a directory through, whose time of change the rename changes too.
+func writeFile(through, path string, data []byte, perm fs.FileMode) (err error) {
+	f, err := createTemporary(through, filepath.Base(path))
 	if err != nil {
 		return fmt.Errorf("write %s: %w", path, err)
 	}
@@ -39,7 +43,7 @@ func WriteFile(path string, data []byte, perm fs.FileMode) (err error) {
 		return err
 	}
 	f.Close()
-	return SyncDir(dir)
+	return SyncDir(filepath.Dir(path))
 }
 
 // SyncDir makes the names in dir survive a power cut.

@@ -167,13 +167,14 @@ func (s *Store) Update(ctx context.Context, id manifest.EnvID, f func(*Record) e
 	return r, err
 }
 
-// WriteRecord replaces the record of an environment that is there. Call it within ChangeNames.
+// WriteRecord replaces the record of an environment that is there, and with the same rename the time when the directory of all was
+// changed, see Summaries. Call it within ChangeNames.
 func (s *Store) WriteRecord(r *Record) error {
 	b, err := EncodeRecord(r)
 	if err != nil {
 		return err
 	}
-	if err := WriteFile(s.EnvDir(r.EnvID, recordName), b, 0o644); err != nil {
+	if err := writeFile(s.Path("envs"), s.EnvDir(r.EnvID, recordName), b, 0o644); err != nil {
 		return err
 	}
 	WriteCopy(s.EnvDir(r.EnvID), recordName, b)

@@ -35,12 +35,14 @@ func (r *Record) Summary() Summary {
 	return Summary{r.EnvID, r.Name, r.State, r.Arch, r.Backend, r.BaseImage, r.BaseLayer, r.PackageLayer, r.ImageDigest, r.Current, r.CreatedAt.UTC()}
 }
 
-// A store of many environments remembers their summaries in one file. One counts as long as its record is the file it was
-// taken from, unchanged; the file as a whole is worth nothing more than the time to read all records.
+// A store of many environments remembers their summaries in one file. All count as long as the directory of environments is as it
+// was: whatever comes, goes or changes its record by a rename there, which changes the directory's time. Otherwise each counts whose
+// record is the file it was taken from. After a boot the time may be an earlier one than that of the records. The file as a whole is worth
+// nothing more than the time to read all records; one that is damaged by others may stay unnoticed until the next change.
 const (
 	summariesName  = "summaries"
 	summariesLimit = 64 << 20
-	summariesMagic = "karapace summaries 1\n"
+	summariesMagic = "karapace summaries 2\n"
 	manySummaries  = 100
 	// settledAfter is how long ago a record was changed at least, so that another change would have another time: some ticks of
 	// the kernel's clock, or more than a second where a file system keeps no smaller part of one.
@@ -58,29 +60,29 @@ type summaryEntry struct {
 
 // Summaries are those of all records, oldest first. Damaged records come as errors beside the good ones.
 func (s *Store) Summaries() ([]Summary, []error) {
-	seen, known := s.rememberedSummaries()
+	known := s.rememberedSummaries()
 	envs, err := os.Open(s.Path("envs"))
 	if err != nil {
 		return nil, []error{&Error{Path: s.root, Msg: err.Error()}}
 	}
 	defer envs.Close()
-	present := identify(int(envs.Fd()), ".")
-	now := make([]identity, len(known))
-	eachOf(len(known), func(i int) { now[i] = identify(int(envs.Fd()), string(known[i].EnvID)+"/"+recordName) })
-	entries := make([]summaryEntry, 0, len(known))
-	for i, e := range known {
+	present := generation{boot: boot(), envs: identify(int(envs.Fd()), ".")}
+	if present.is(known.generation) && len(known.entries) > 0 {
+		return summariesOf(known.entries), nil
+	}
+	now := make([]identity, len(known.entries))
+	eachOf(len(now), func(i int) { now[i] = identify(int(envs.Fd()), string(known.entries[i].EnvID)+"/"+recordName) })
+	entries := make([]summaryEntry, 0, len(now))
+	for i, e := range known.entries {
 		if now[i].is(e.identity) {
 			entries = append(entries, e)
 		}
 	}
-	if present.is(seen) && len(entries) == len(known) && len(known) > 0 {
-		return summariesOf(entries), nil
-	}
-	return s.readOthers(int(envs.Fd()), present, seen, entries)
+	return s.readOthers(int(envs.Fd()), present, known.generation, entries)
 }
 
 // readOthers reads all records but those whose entries are given, and remembers all if that is more than was.
-func (s *Store) readOthers(envs int, present, seen identity, entries []summaryEntry) ([]Summary, []error) {
+func (s *Store) readOthers(envs int, present, seen generation, entries []summaryEntry) ([]Summary, []error) {
 	ids, err := s.ids()
 	if err != nil {
 		return nil, []error{err}
@@ -107,9 +109,9 @@ func (s *Store) readOthers(envs int, present, seen identity, entries []summaryEn
 		return strings.Compare(string(a.EnvID), string(b.EnvID))
 	})
 	if len(bad) > 0 {
-		present = identity{} // these are to be told of the next time too
+		present = generation{} // these are to be told of the next time too
 	}
-	if learned = learned || present != seen && present != (identity{}); learned && len(entries) >= manySummaries {
+	if learned = learned || present != seen && present.known(); learned && len(entries) >= manySummaries {
 		s.rememberSummaries(present, entries)
 	}
 	return summariesOf(entries), bad
@@ -125,6 +127,26 @@ func summariesOf(entries []summaryEntry) []Summary {
 
 // is says whether both are known, and the same.
 func (i identity) is(j identity) bool { return i == j && i != identity{} }
+
+// generation tells what all records are at a time from what they are at every other one.
+type generation struct {
+	boot string
+	envs identity // the directory's
+}
+
+func (g generation) known() bool { return g.boot != "" && g.envs != identity{} }
+
+// is says whether both are known, and the same.
+func (g generation) is(h generation) bool { return g == h && g.known() }
+
+// boot names the time since the machine was started; empty when it cannot be told.
+func boot() string {
+	id, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
+	if err != nil {
+		return ""
+	}
+	return strings.TrimSpace(string(id))
+}
 
 // identify gives the zero identity for what is not there, and for what has been changed just now.
 func identify(dir int, path string) identity {
@@ -142,16 +164,16 @@ func identify(dir int, path string) identity {
 	return identity{st.Ino, uint64(st.Size), uint64(st.Ctim.Nano())}
 }
 
-// rememberSummaries is for the next list; that it cannot be written harms nobody. What envs was tells whether there are others.
-func (s *Store) rememberSummaries(envs identity, entries []summaryEntry) {
+// rememberSummaries is for the next list; that it cannot be written harms nobody.
+func (s *Store) rememberSummaries(present generation, entries []summaryEntry) {
 	b := []byte(summariesMagic)
 	b = append(b, 0, 0, 0, 0)
-	b = envs.append(b)
+	b = appendText(b, present.boot)
+	b = present.envs.append(b)
 	for _, e := range entries {
 		for _, text := range []string{string(e.EnvID), e.Name, e.State, e.Arch, e.Backend, e.BaseImage,
 			string(e.BaseLayer), string(e.PackageLayer), string(e.ImageDigest), string(e.Current)} {
-			b = binary.AppendUvarint(b, uint64(len(text)))
-			b = append(b, text...)
+			b = appendText(b, text)
 		}
 		b = binary.LittleEndian.AppendUint64(b, uint64(e.CreatedAt.UnixNano()))
 		b = e.identity.append(b)
@@ -168,6 +190,10 @@ func (s *Store) rememberSummaries(envs identity, entries []summaryEntry) {
 	}
 }
 
+func appendText(b []byte, text string) []byte {
+	return append(binary.AppendUvarint(b, uint64(len(text))), text...)
+}
+
 func (i identity) append(b []byte) []byte {
 	for _, n := range [...]uint64{i.ino, i.size, i.changed} {
 		b = binary.LittleEndian.AppendUint64(b, n)
@@ -175,24 +201,29 @@ func (i identity) append(b []byte) []byte {
 	return b
 }
 
-// rememberedSummaries are in order, of environments in a directory as it was; nothing is remembered by a file with a wrong byte.
-func (s *Store) rememberedSummaries() (envs identity, entries []summaryEntry) {
+// remembered is what the file of summaries holds: all there were, in order, at a time.
+type remembered struct {
+	generation
+	entries []summaryEntry
+}
+
+// rememberedSummaries are none where the file has a wrong byte.
+func (s *Store) rememberedSummaries() remembered {
 	file, err := readBounded(s.Path(summariesName), summariesLimit)
 	if err != nil || len(file) < len(summariesMagic)+4 || string(file[:len(summariesMagic)]) != summariesMagic {
-		return identity{}, nil
+		return remembered{}
 	}
 	sum := binary.LittleEndian.Uint32(file[len(summariesMagic):])
 	body := file[len(summariesMagic)+4:]
 	if crc32.Checksum(body, crc32.MakeTable(crc32.Castagnoli)) != sum {
-		return identity{}, nil
+		return remembered{}
 	}
 	return decodeSummaries(string(body))
 }
 
-func decodeSummaries(body string) (envs identity, entries []summaryEntry) {
+func decodeSummaries(body string) remembered {
 	d := summaryDecoder{rest: body}
-	envs = d.identity()
-	entries = make([]summaryEntry, 0, len(body)/256)
+	r := remembered{generation{boot: d.text(), envs: d.identity()}, make([]summaryEntry, 0, len(body)/256)}
 	for d.rest != "" {
 		e := summaryEntry{Summary: Summary{
 			EnvID: manifest.EnvID(d.text()), Name: d.text(), State: d.text(), Arch: d.text(), Backend: d.text(), BaseImage: d.text(),
@@ -201,11 +232,11 @@ func decodeSummaries(body string) (envs identity, entries []summaryEntry) {
 		}}
 		e.identity = d.identity()
 		if d.failed {
-			return identity{}, nil
+			return remembered{}
 		}
-		entries = append(entries, e)
+		r.entries = append(r.entries, e)
 	}
-	return envs, entries
+	return r
 }
 
 type summaryDecoder struct {

@@ -9,6 +9,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/karapace/karapace/manifest"
 )
 
@@ -53,7 +55,7 @@ func TestSummaries(t *testing.T) {
 	for range 600 { // what is younger is not remembered
 		time.Sleep(settledAfter)
 		same(t, s, "nothing remembered")
-		if envs, all := s.rememberedSummaries(); len(all) == manySummaries+20 && envs != (identity{}) && all[0].identity != (identity{}) {
+		if r := s.rememberedSummaries(); len(r.entries) == manySummaries+20 && r.known() && r.entries[0].identity != (identity{}) {
 			break
 		}
 	}
@@ -66,8 +68,8 @@ func TestSummaries(t *testing.T) {
 		t.Errorf("it was written again for nothing: %v", err)
 	}
 	same(t, s, "nothing remembered")
-	if envs, all := s.rememberedSummaries(); len(all) != manySummaries+20 || envs == (identity{}) {
-		t.Fatalf("%d are remembered", len(all))
+	if r := s.rememberedSummaries(); len(r.entries) != manySummaries+20 || !r.known() {
+		t.Fatalf("%d are remembered", len(r.entries))
 	}
 	same(t, s, "all remembered")
 
@@ -112,12 +114,60 @@ func TestSummaries(t *testing.T) {
 			if err := os.WriteFile(file, b, 0o644); err != nil {
 				t.Fatal(err)
 			}
-			if _, all := s.rememberedSummaries(); len(all) != 0 {
-				t.Fatalf("with a wrong byte at %d %d are remembered", at, len(all))
+			if r := s.rememberedSummaries(); len(r.entries) != 0 {
+				t.Fatalf("with a wrong byte at %d %d are remembered", at, len(r.entries))
 			}
 		}
 	}
 	same(t, s, "a damaged file")
+}
+
+// settle lists until everything is remembered.
+func settle(t *testing.T, s *Store, n int) remembered {
+	t.Helper()
+	for range 600 { // what is younger is not remembered
+		s.Summaries()
+		present := generation{boot(), identify(unix.AT_FDCWD, s.Path("envs"))}
+		if r := s.rememberedSummaries(); len(r.entries) == n && r.is(present) {
+			return r
+		}
+		time.Sleep(settledAfter)
+	}
+	t.Fatal("nothing is remembered")
+	return remembered{}
+}
+
+// What is remembered counts until a record is written through the store, and in the same boot.
+func TestSummariesGeneration(t *testing.T) {
+	s := crowded(t, manySummaries)
+	id := manifest.EnvID(fmt.Sprintf("%064x", 7))
+	r, err := s.Record(id)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range 5 {
+		settle(t, s, manySummaries)
+		r.Name = fmt.Sprint("renamed", i)
+		if err := s.WriteRecord(r); err != nil {
+			t.Fatal(err)
+		}
+		same(t, s, r.Name)
+	}
+	before := settle(t, s, manySummaries)
+	path := s.EnvDir(id, recordName)
+	body, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(path, body[:len(body)-1], 0o644); err != nil { // the directory of all stays as it was
+		t.Fatal(err)
+	}
+	if _, bad := s.Summaries(); len(bad) > 0 {
+		t.Errorf("every record was looked at: %v", bad)
+	}
+	before.boot = "another"
+	s.rememberSummaries(before.generation, before.entries)
+	same(t, s, "after a boot")
 }
 
 // What is remembered of a hundred environments costs one file: a store of few has none.
@@ -134,8 +184,7 @@ func FuzzSummaries(f *testing.F) {
 	f.Add([]byte("\x40aaaa"))
 	f.Add([]byte("\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01"))
 	f.Fuzz(func(t *testing.T, body []byte) {
-		_, all := decodeSummaries(string(body))
-		for _, e := range all {
+		for _, e := range decodeSummaries(string(body)).entries {
 			if len(e.EnvID)+len(e.Name) > len(body) {
 				t.Errorf("%d bytes of names from %d", len(e.EnvID)+len(e.Name), len(body))
 			}

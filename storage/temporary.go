@@ -10,11 +10,11 @@ import (
 	"syscall"
 )
 
-// createTemporary makes the file that is to replace path, locked by its writer until that closes it: one that nobody
-// locks is garbage.
-func createTemporary(path string) (*os.File, error) {
+// createTemporary makes the file in dir that is to replace one named base, locked by its writer until that closes it: one that
+// nobody locks is garbage.
+func createTemporary(dir, base string) (*os.File, error) {
 	for {
-		f, err := os.CreateTemp(filepath.Dir(path), tempPrefix+filepath.Base(path)+"-*")
+		f, err := os.CreateTemp(dir, tempPrefix+base+"-*")
 		if err != nil {
 			return nil, err
 		}
@@ -29,6 +29,9 @@ func createTemporary(path string) (*os.File, error) {
 		}
 	}
 }
+
+// IsTemporary tells the name of a file that is to replace another one.
+func IsTemporary(name string) bool { return strings.HasPrefix(name, tempPrefix) }
 
 // WriteDocument is WriteFile for a file outside any store, where no gc comes by: it also removes what earlier writers of
 // the same file have left who ended early.
@@ -48,7 +51,7 @@ func WriteDocument(path string, data []byte, perm fs.FileMode) error {
 // releases them. Those of the vault are left out.
 func (s *Store) AbandonedFiles() ([]*Scratch, error) {
 	var left []*Scratch
-	for _, pattern := range []string{".", "layers", "built", "quick", "fetched", "pushed", "transit/*", "envs/*"} {
+	for _, pattern := range []string{".", "layers", "built", "quick", "fetched", "pushed", "transit/*", "envs", "envs/*"} {
 		dirs, err := filepath.Glob(s.Path(pattern))
 		if err != nil {
 			return nil, fmt.Errorf("list temporary files: %w", err)

@@ -60,11 +60,11 @@ func TestTemporaryFiles(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	writing, err := createTemporary(s.Path("layers", "x"))
+	writing, err := createTemporary(s.Path("layers"), "x")
 	if err != nil {
 		t.Fatal(err)
 	}
-	left, err := createTemporary(s.Path("built", "y"))
+	left, err := createTemporary(s.Path("built"), "y")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -77,7 +77,7 @@ func TestTemporaryFiles(t *testing.T) {
 	writing.Close()
 
 	document := filepath.Join(t.TempDir(), "karapace.lock")
-	old, err := createTemporary(document)
+	old, err := createTemporary(filepath.Dir(document), filepath.Base(document))
 	if err != nil {
 		t.Fatal(err)
 	}

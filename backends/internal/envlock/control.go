@@ -72,8 +72,9 @@ func QueryAll(dirs []string) []bool {
 	if err == nil && len(held) == 0 {
 		return all
 	}
+	told := err == nil && tellsInodes(dirs)
 	for i, dir := range dirs {
-		if err == nil && !mayBeOf(held, filepath.Join(dir, lockName)) {
+		if told && !held[inode(filepath.Join(dir, lockName))] {
 			continue
 		}
 		status, err := Query(dir)
@@ -82,24 +83,30 @@ func QueryAll(dirs []string) []bool {
 	return all
 }
 
-// mayBeOf says whether a file may be one of those inodes, whose numbers not every file system tells everybody alike.
-func mayBeOf(inodes map[uint64]bool, path string) bool {
+// tellsInodes says whether the file system of the first directory that is there, which all share, tells everybody the inodes of
+// /proc/locks.
+func tellsInodes(dirs []string) bool {
+	for _, dir := range dirs {
+		var fs unix.Statfs_t
+		if unix.Statfs(dir, &fs) != nil {
+			continue
+		}
+		switch int64(fs.Type) {
+		case unix.EXT4_SUPER_MAGIC, unix.XFS_SUPER_MAGIC, unix.BTRFS_SUPER_MAGIC, unix.TMPFS_MAGIC, unix.F2FS_SUPER_MAGIC:
+			return true
+		}
+		return false
+	}
+	return true // there is no lock
+}
+
+// inode is a file's; 0, which none has, for one that is not there.
+func inode(path string) uint64 {
 	var st unix.Stat_t
 	if unix.Lstat(path, &st) != nil {
-		return false
+		return 0
 	}
-	if inodes[st.Ino] {
-		return true
-	}
-	var fs unix.Statfs_t
-	if unix.Statfs(path, &fs) != nil {
-		return true
-	}
-	switch int64(fs.Type) {
-	case unix.EXT4_SUPER_MAGIC, unix.XFS_SUPER_MAGIC, unix.BTRFS_SUPER_MAGIC, unix.TMPFS_MAGIC, unix.F2FS_SUPER_MAGIC:
-		return false
-	}
-	return true
+	return st.Ino
 }
 
 // lockedFiles are the inodes on which somebody has a record lock on the first byte, and to read.

@@ -23,6 +23,9 @@ func (c *checker) environments(ctx context.Context) error {
 		return nil
 	}
 	for _, e := range entries {
+		if storage.IsTemporary(e.Name()) {
+			continue
+		}
 		if !storage.IsID(e.Name()) {
 			c.note("environment", e.Name(), c.store.Path("envs", e.Name()), "it is no environment", "")
 			continue
