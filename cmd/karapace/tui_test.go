@@ -6,6 +6,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -131,6 +132,35 @@ func TestTUI(t *testing.T) {
 	s.keys("q")
 	if s.shows("left with 0", "icanon", "echoke"); strings.Contains(s.tmux("capture-pane", "-p", "-t", "t"), "-icanon") {
 		t.Error("the terminal is left raw")
+	}
+}
+
+// Control-Z gives the terminal back to the shell and fg takes it again; HUP, as from a lost terminal, leaves it as it was.
+func TestTUISuspended(t *testing.T) {
+	dir, _, env := tuiHome(t)
+	s := newScreen(t, dir, env, 90, 14, "PS1='ready> ' bash --norc --noprofile -i")
+	s.shows("ready>")
+	s.keys("karapace tui", "Enter")
+	s.shows("no environments yet")
+	s.keys("C-z")
+	s.shows("Stopped")
+	s.keys("echo in$((40+2))between", "Enter")
+	s.shows("in42between")
+	s.keys("fg", "Enter")
+	s.shows("no environments yet", "? help")
+	var pane int
+	if _, err := fmt.Sscan(s.tmux("display-message", "-p", "-t", "t", "#{pane_pid}"), &pane); err != nil {
+		t.Fatal(err)
+	}
+	for _, pid := range descendants(pane) {
+		if comm, err := os.ReadFile(fmt.Sprintf("/proc/%d/comm", pid)); err == nil && strings.TrimSpace(string(comm)) == "karapace-tui" {
+			must(t, syscall.Kill(pid, syscall.SIGHUP))
+		}
+	}
+	s.shows("\nkarapace tui\nready>")
+	s.keys("clear; stty -a", "Enter")
+	if seen := s.shows("icanon", "echoke"); strings.Contains(seen, "-icanon") || strings.Contains(seen, "-echo ") {
+		t.Errorf("the terminal is left raw:\n%s", seen)
 	}
 }
 
