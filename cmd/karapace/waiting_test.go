@@ -15,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/karapace/karapace/backends"
 	"github.com/karapace/karapace/storage"
 )
 
@@ -250,6 +251,32 @@ func TestStopWhileEnding(t *testing.T) {
 	}
 }
 
+// Who comes while an environment is ending, whose first process has not noticed yet, gets one that is made for him: with his home.
+func TestEndingIsNotJoined(t *testing.T) {
+	if os.Getuid() != 0 {
+		t.Skip("the first process is another user's, and only root can stop it")
+	}
+	b := newWaitingBench(t)
+	end := b.session()
+	id, err := os.Readlink(b.path("names", "t"))
+	must(t, err)
+	first, err := backends.Running(b.path("envs", id, "state"))
+	must(t, err)
+	must(t, syscall.Kill(first.Pid, syscall.SIGSTOP))
+	end()
+	home := t.TempDir()
+	enter := &running{t: t, cmd: b.command("exec", "t", "--", "pwd")}
+	enter.cmd.Stderr, enter.cmd.Stdout = enter, &enter.out
+	enter.cmd.Env, enter.cmd.Dir = append(enter.cmd.Env, "HOME="+home), home
+	must(t, enter.cmd.Start())
+	time.Sleep(2 * storage.Patience)
+	must(t, syscall.Kill(first.Pid, syscall.SIGCONT))
+	enter.ends(0)
+	if got := enter.out.String(); got != home+"\n" {
+		t.Errorf("it is in %q, not in %s", got, home)
+	}
+}
+
 // A session keeps nobody from anything but destroying and changing what it is in; who would enter what is being changed waits
 // and says for whom.
 func TestSessionsBlockNothing(t *testing.T) {
@@ -266,7 +293,7 @@ func TestSessionsBlockNothing(t *testing.T) {
 	}
 	b.start("destroy", "t").ends(1)
 	end()
-	b.karapace("stop", "t") // who comes while it is ending may still join
+	b.karapace("stop", "t")
 
 	ids, err := filepath.Glob(b.path("names", "t"))
 	if err != nil || len(ids) != 1 {

@@ -10,7 +10,8 @@
 // # Protocol
 //
 //	start   lock EX, sessions EX; make the first process, which keeps lock; when it is ready, sessions SH
-//	join    lock is held by another: sessions SH, which waits for a start; ask lock whose record lock it has
+//	join    lock is held by another: sessions SH, which waits for a start; ask lock whose record lock it has, unless nobody else
+//	        has sessions: that container is ending
 //	end     sessions closed; the first process gets it exclusively and exits, its locks with it
 //	retry   whatever was true a moment ago and is not now: the container ended meanwhile, or its start failed
 //
@@ -199,8 +200,17 @@ func (s *Session) join(ctx context.Context, tell Waiting) (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	if err := s.share(ctx, tell); err != nil {
-		return false, err
+	switch err := flock(s.sessions, unix.LOCK_SH|unix.LOCK_NB); err {
+	case nil:
+		if s.alone() {
+			return false, nil
+		}
+	case unix.EWOULDBLOCK:
+		if err := s.share(ctx, tell); err != nil {
+			return false, err
+		}
+	default:
+		return false, fmt.Errorf("lock %s/%s: %w", s.dir, sessionsName, err)
 	}
 	pid, pidfd, err := holder(s.lock)
 	if err != nil || pid == 0 {
@@ -212,12 +222,15 @@ func (s *Session) join(ctx context.Context, tell Waiting) (bool, error) {
 	return isFile(s.sessions, s.dir, sessionsName), nil
 }
 
-// share takes the lock of the sessions. What waits for it is a thread that outlives a cancelled wait.
+// alone says whether the last session has ended, only that the first process has not noticed yet: the container is as that session, or one
+// before it, wanted it, and has no future. The attempt at the exclusive lock gives the shared one up, which may be the last.
+func (s *Session) alone() bool {
+	return flock(s.sessions, unix.LOCK_EX|unix.LOCK_NB) == nil || flock(s.sessions, unix.LOCK_SH|unix.LOCK_NB) != nil
+}
+
+// share waits for the lock of the sessions. What waits for it is a thread that outlives a cancelled wait.
 func (s *Session) share(ctx context.Context, tell Waiting) error {
 	fd := s.sessions
-	if err := flock(fd, unix.LOCK_SH|unix.LOCK_NB); err != unix.EWOULDBLOCK {
-		return err
-	}
 	ctx, cancel := s.patient(ctx)
 	defer cancel()
 	dup, err := unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, 0)

@@ -75,6 +75,39 @@ func TestSecondWaits(t *testing.T) {
 	}
 }
 
+// A container whose last session has ended is not joined, though its first process has not noticed yet.
+func TestEndingIsNotJoined(t *testing.T) {
+	dir := t.TempDir()
+	open := func() *Session {
+		fd, err := openFile(dir, sessionsName, unix.O_RDONLY|unix.O_CREAT)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { unix.Close(fd) })
+		if err := flock(fd, unix.LOCK_SH|unix.LOCK_NB); err != nil {
+			t.Fatal(err)
+		}
+		return &Session{sessions: fd}
+	}
+	one := open()
+	if !one.alone() {
+		t.Error("there is nobody else")
+	}
+	if err := flock(one.sessions, unix.LOCK_SH); err != nil {
+		t.Fatal(err)
+	}
+	other := open()
+	for range 2 {
+		if one.alone() || other.alone() {
+			t.Error("there are two")
+		}
+	}
+	unix.Close(one.sessions)
+	if !other.alone() {
+		t.Error("the other one has ended")
+	}
+}
+
 // Sessions of a container that has died may be stopped and keep their lock; they must not keep others from starting.
 func TestRemnantOfASession(t *testing.T) {
 	dir := t.TempDir()

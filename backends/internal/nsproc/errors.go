@@ -18,6 +18,7 @@ const (
 	LabelTarget  = "open mount target"
 	labelExecute = "execute"
 	labelCreate  = "create mount target"
+	labelChange  = "change directory"
 )
 
 func explain(op string, err error) error {
@@ -56,6 +57,8 @@ func classify(e *backends.Error, step *rawproc.Error) {
 		}
 	case strings.HasPrefix(verb, LabelTarget) && (step.Errno == unix.ELOOP || step.Errno == unix.ENOTDIR || step.Errno == unix.EXDEV):
 		e.Hint = "the root file system has a symbolic link or a file where the runtime needs a directory; links there are never followed"
+	case strings.HasPrefix(verb, labelChange) && (step.Errno == unix.ENOENT || step.Errno == unix.ENOTDIR):
+		e.Hint = "name a directory that is there inside; an environment that runs already has of the host what its first session let in, until it is stopped"
 	case strings.HasPrefix(verb, labelCreate) && step.Errno == unix.EROFS:
 		e.Hint = "the root file system is read-only and does not have it"
 	case strings.HasPrefix(verb, "make mounts") && step.Errno == unix.EPERM:
