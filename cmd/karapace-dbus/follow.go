@@ -1,0 +1,50 @@
+package main
+
+import (
+	"time"
+
+	"github.com/karapace/karapace/cmd/internal/engine"
+)
+
+// follow tells of what becomes of environments, whoever did it, until the service ends.
+func (s *service) follow() {
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for {
+		select {
+		case <-s.ctx.Done():
+			return
+		case <-s.conn.Context().Done():
+			return
+		case <-timer.C:
+		}
+		began := time.Now()
+		s.look()
+		timer.Reset(engine.Pause(time.Since(began)))
+	}
+}
+
+// look compares the store with what was seen there before, and tells what is different.
+func (s *service) look() {
+	s.looking.Lock()
+	defer s.looking.Unlock()
+	e, err := s.engine("dbus", engine.Silent{})
+	if err != nil {
+		return // its own call will say so to somebody
+	}
+	all, bad := e.List()
+	if len(bad) > 0 {
+		return // what cannot be read has not gone
+	}
+	added, removed, changed := engine.Differences(s.seen, all)
+	s.seen = all
+	for _, r := range removed {
+		s.emit(managerPath, managerName, "EnvironmentRemoved", string(r.EnvID), r.Name)
+	}
+	for _, a := range added {
+		s.emit(managerPath, managerName, "EnvironmentAdded", string(a.EnvID), dictionary(a))
+	}
+	for _, c := range changed {
+		s.emit(managerPath, managerName, "EnvironmentChanged", string(c.EnvID), dictionary(c))
+	}
+}
