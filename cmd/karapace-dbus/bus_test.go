@@ -214,6 +214,28 @@ func (c *client) finished(job dbus.ObjectPath) (ok bool, name, message string, r
 	return ok, name, message, result
 }
 
+// succeeds begins a job, waits for its end, and gives its result.
+func (c *client) succeeds(name string, args ...any) dict {
+	c.t.Helper()
+	var job dbus.ObjectPath
+	c.must(name, args, &job)
+	ok, fault, message, result := c.finished(job)
+	if !ok {
+		c.t.Fatalf("%s%v: %s: %s", name, args, fault, message)
+	}
+	return result
+}
+
+// fails begins a job and checks the name of the error it ends with.
+func (c *client) fails(fault string, name string, args ...any) {
+	c.t.Helper()
+	var job dbus.ObjectPath
+	c.must(name, args, &job)
+	if ok, got, message, _ := c.finished(job); ok || got != errorPrefix+fault {
+		c.t.Errorf("%s%v: %v, %s: %s, not %s", name, args, ok, got, message, fault)
+	}
+}
+
 // owner is the process of the service; 0 when there is none.
 func (c *client) owner() (pid uint32) {
 	c.conn.BusObject().Call("org.freedesktop.DBus.GetConnectionUnixProcessID", 0, managerName).Store(&pid)

@@ -10,19 +10,18 @@ import (
 
 	"github.com/karapace/karapace/cmd/internal/engine"
 	"github.com/karapace/karapace/cmd/internal/failure"
-	"github.com/karapace/karapace/storage"
 )
 
 // The names of errors, behind errorPrefix. docs/dbus.md says what they mean.
 const (
 	errorPrefix = "org.karapace.Error."
 
-	notFound        = "NotFound"
-	ambiguous       = "Ambiguous"
+	notFound        = string(failure.NotFound)
+	ambiguous       = string(failure.Ambiguous)
 	invalidArgument = "InvalidArgument"
-	running         = "Running"
-	wrongState      = "WrongState"
-	nameTaken       = "NameTaken"
+	running         = string(failure.Running)
+	wrongState      = string(failure.WrongState)
+	nameTaken       = string(failure.NameTaken)
 	cancelled       = "Cancelled"
 	limitExceeded   = "LimitExceeded"
 	accessDenied    = "AccessDenied"
@@ -56,23 +55,11 @@ func fault(err error) *dbus.Error {
 
 // faultName is the name of an error: what is known of it exactly, else its kind.
 func faultName(err error) string {
-	var none *storage.NotFoundError
-	var busy *engine.RunningError
-	var state *storage.StateError
-	var taken *storage.NameTakenError
-	switch {
-	case errors.Is(err, context.Canceled):
+	if errors.Is(err, context.Canceled) {
 		return cancelled
-	case errors.As(err, &none) && len(none.Matches) > 1:
-		return ambiguous
-	case errors.As(err, &none):
-		return notFound
-	case errors.As(err, &busy):
-		return running
-	case errors.As(err, &state):
-		return wrongState
-	case errors.As(err, &taken):
-		return nameTaken
+	}
+	if reason := engine.ReasonOf(err); reason != "" {
+		return string(reason) // they are called the same
 	}
 	kind, _ := failure.Of(err)
 	switch kind {

@@ -2,6 +2,7 @@ package main
 
 import (
 	"maps"
+	"path/filepath"
 	"slices"
 
 	"github.com/godbus/dbus/v5"
@@ -32,6 +33,29 @@ func take[T any](o *options, name string) T {
 
 func (o *options) text(name string) string { return take[string](o, name) }
 func (o *options) yes(name string) bool    { return take[bool](o, name) }
+
+func (o *options) texts(name string) []string { return take[[]string](o, name) }
+
+// file is an option that names a file. The service has no directory that a caller could mean.
+func (o *options) file(name string) string {
+	path := o.text(name)
+	o.absolute(name, path)
+	return path
+}
+
+func (o *options) files(name string) []string {
+	paths := o.texts(name)
+	for _, path := range paths {
+		o.absolute(name, path)
+	}
+	return paths
+}
+
+func (o *options) absolute(name, path string) {
+	if path != "" && !filepath.IsAbs(path) && o.wrong == nil {
+		o.wrong = refuse(invalidArgument, "option %q: %q is not an absolute path", name, path)
+	}
+}
 
 // end tells what is wrong: also what was given and nobody has taken.
 func (o *options) end() *dbus.Error {

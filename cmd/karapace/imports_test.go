@@ -80,7 +80,7 @@ var confined = map[string][]string{
 	"github.com/klauspost/compress":                    {"storage/fstree", "storage/images/squashfs", "storage/ociimage", "manifest/distro/aptrepo"},
 	"github.com/klauspost/pgzip":                       {"storage/ociimage"},
 	"github.com/therootcompany/xz":                     {"storage/fstree", "storage/images/squashfs", "manifest/distro/aptrepo"},
-	"golang.org/x/sys/unix":                            {"storage", "backends", "cmd/internal", "cmd/karapace", "cmd/karapace-runtime", "cmd/karapace-store", "cmd/karapace-tui"},
+	"golang.org/x/sys/unix":                            {"storage", "backends", "cmd/internal", "cmd/karapace", "cmd/karapace-runtime", "cmd/karapace-store", "cmd/karapace-tui", "cmd/karapace-dbus"},
 	"github.com/godbus/dbus/v5":                        {"cmd/karapace-dbus"},
 	"github.com/charmbracelet/bubbletea":               {"cmd/karapace-tui"},
 	"github.com/charmbracelet/lipgloss":                {"cmd/karapace-tui"},

@@ -165,7 +165,7 @@ type transfers struct {
 
 // overRegistries runs a test with each of the servers there are.
 func overRegistries(t *testing.T, test func(*transfers, *testing.T)) {
-	for name, serve := range map[string]func(string) (string, func(), error){"docker-registry": serveRegistry, "karapace-server": serveOurs} {
+	for name, serve := range map[string]func(string) (string, func(), error){"docker-registry": testground.ServeRegistry, "karapace-server": serveOurs} {
 		t.Run(name, func(t *testing.T) {
 			if followed() {
 				t.Skip("the user who follows does")

@@ -173,17 +173,12 @@ func (e *Engine) DestroyAll(ctx context.Context, o DestroyOptions) error {
 	return storeFailure(storage.SyncDir(filepath.Dir(s.Root())))
 }
 
-// RunningError says that what was asked for cannot be done to an environment that runs.
-type RunningError struct{ Name string }
-
-func (e *RunningError) Error() string { return "environment " + e.Name + " is running" }
-
 // refuseRunning gives an error when a session is in the environment. One whose last session has just ended is waited for.
 func (e *Engine) refuseRunning(ctx context.Context, s *storage.Store, r *storage.Record) error {
 	err := backends.Forget(ctx, s.EnvDir(r.EnvID, "state"))
 	var be *backends.Error
 	if errors.As(err, &be) && be.Kind == backends.Busy {
-		return failure.New(failure.General, &RunningError{displayName(r)}, "karapace stop "+displayName(r))
+		return failure.New(failure.General, &storage.RunningError{Name: displayName(r)}, "karapace stop "+displayName(r))
 	}
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
