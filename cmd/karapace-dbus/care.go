@@ -19,7 +19,8 @@ func collecting(dryRun, quarantine bool) work {
 		for _, g := range removed {
 			total += g.Size
 		}
-		return dict{"dry_run": dbus.MakeVariant(dryRun), "removed": dbus.MakeVariant(dictionaries(removed)), "bytes": dbus.MakeVariant(total)}, nil
+		return dict{"dry_run": dbus.MakeVariant(dryRun), "removed": dbus.MakeVariant(dictionaries(removed)),
+			"count": dbus.MakeVariant(int64(len(removed))), "bytes": dbus.MakeVariant(total)}, nil
 	}
 }
 
@@ -31,6 +32,7 @@ func verifying(o engine.VerifyStoreOptions) work {
 			return nil, err
 		}
 		out := dictionary(report)
+		out["problem_count"], out["note_count"] = dbus.MakeVariant(int64(len(report.Problems))), dbus.MakeVariant(int64(len(report.Notes)))
 		out["failed"] = dbus.MakeVariant(int64(engine.Failed(report)))
 		return out, nil
 	}

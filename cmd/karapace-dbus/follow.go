@@ -1,6 +1,8 @@
 package main
 
 import (
+	"os"
+	"path/filepath"
 	"time"
 
 	"github.com/karapace/karapace/cmd/internal/engine"
@@ -32,13 +34,14 @@ func (s *service) look() {
 	if err != nil {
 		return // its own call will say so to somebody
 	}
-	all, bad := e.List()
-	if len(bad) > 0 {
-		return // what cannot be read has not gone
-	}
+	all, _ := e.List()
 	added, removed, changed := engine.Differences(s.seen, all)
 	s.seen = all
 	for _, r := range removed {
+		if _, err := os.Lstat(filepath.Join(s.root, "envs", string(r.EnvID))); err == nil {
+			s.seen = append(s.seen, r) // it cannot be read now, which is not to have gone
+			continue
+		}
 		s.emit(managerPath, managerName, "EnvironmentRemoved", string(r.EnvID), r.Name)
 	}
 	for _, a := range added {

@@ -87,7 +87,7 @@ func (s *service) getProperties(msg dbus.Message, name string) (dict, *dbus.Erro
 		if name != "" && name != managerName {
 			return noProperties(name, propertiesName, introspectableName, peerName, objectsName)
 		}
-		return dict{"ApiVersion": dbus.MakeVariant(apiVersion), "StoreRoot": dbus.MakeVariant(s.root), "Version": dbus.MakeVariant(version)}, nil
+		return dict{"ApiVersion": dbus.MakeVariant(apiVersion), "StoreRoot": dbus.MakeVariant(text(s.root)), "Version": dbus.MakeVariant(version)}, nil
 	}
 	j, refused := s.jobAt(msg)
 	if refused != nil {

@@ -190,8 +190,30 @@ func TestFollows(t *testing.T) {
 	if changed.Body[0] != added.Body[0] || changed.Body[1].(dict)["state"].Value() != "frozen" {
 		t.Errorf("changed: %v", changed.Body)
 	}
-	c.karapace("destroy", "--force", "work")
-	c.named(managerName + ".EnvironmentRemoved")
+	record := c.path("store", "envs", changed.Body[0].(string), "record.json")
+	good, err := os.ReadFile(record)
+	must(t, err)
+	must(t, os.WriteFile(record, []byte("{"), 0o644))
+	c.until("the damage is seen", func() bool {
+		var problems []string
+		c.must("ListEnvironments", nil, new([]dict), &problems)
+		return len(problems) == 1
+	})
+	c.karapace("build", c.manifest("other.toml", "other"), "--name", "other")
+	if sig := c.change(); sig.Name != managerName+".EnvironmentAdded" {
+		t.Errorf("beside one that cannot be read, a new one: %v", sig)
+	}
+	must(t, os.WriteFile(record, good, 0o644))
+	c.karapace("destroy", "work")
+	if gone := c.change(); gone.Name != managerName+".EnvironmentRemoved" || gone.Body[1] != "work" {
+		t.Errorf("destroyed: %v", gone)
+	}
+}
+
+// change is the next signal about an environment.
+func (c *client) change() *dbus.Signal {
+	c.t.Helper()
+	return c.next("a change", func(s *dbus.Signal) bool { return strings.HasPrefix(s.Name, managerName+".Environment") })
 }
 
 // hold keeps builds of the tiny base from going on.
@@ -302,14 +324,10 @@ func TestIdle(t *testing.T) {
 		})
 	}
 	wg.Wait()
-	d.until("the service ends", func() bool { return c.owner() == 0 })
-	services := 0
-	c.next("the third service", func(s *dbus.Signal) bool {
-		if strings.HasSuffix(s.Name, ".NameOwnerChanged") && s.Body[1] == "" {
-			services++
-		}
-		return services == 3
-	})
+	for range 3 {
+		d.until("the service ends", func() bool { return c.owner() == 0 })
+		c.must("ListEnvironments", nil, new([]dict), new([]string))
+	}
 }
 
 // A service that somebody wants to stay stays until they go, and one with a job until that ends.

@@ -19,8 +19,12 @@ func dictionary(v any) dict {
 	return out
 }
 
-// dictionaries is aa{sv}.
+// maxListed bounds what one answer lists of a store: a message has a greatest size.
+const maxListed = 10_000
+
+// dictionaries is aa{sv}, of no more than maxListed.
 func dictionaries[T any](all []T) []dict {
+	all = all[:min(len(all), maxListed)]
 	out := make([]dict, 0, len(all))
 	for _, v := range all {
 		out = append(out, dictionary(v))
@@ -87,8 +91,9 @@ func plainList(v reflect.Value) any {
 		}
 		return out
 	}
-	out := make([]dict, 0, v.Len())
-	for i := range v.Len() {
+	n := min(v.Len(), maxListed)
+	out := make([]dict, 0, n)
+	for i := range n {
 		d, ok := plain(v.Index(i)).(dict)
 		if !ok {
 			return nil
