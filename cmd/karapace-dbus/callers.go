@@ -1,7 +1,6 @@
 package main
 
 import (
-	"fmt"
 	"sync"
 
 	"github.com/godbus/dbus/v5"
@@ -79,7 +78,7 @@ func (c *callers) subscribe(sender string) *dbus.Error {
 	var here bool // it may have gone before it was a subscriber
 	if err := c.conn.BusObject().Call("org.freedesktop.DBus.NameHasOwner", 0, sender).Store(&here); err != nil || !here {
 		c.forget(sender)
-		return refuse(failed, "the connection %s has gone: %s", sender, fmt.Sprint(err))
+		return refuse(failed, "the connection %s has gone", sender)
 	}
 	return nil
 }

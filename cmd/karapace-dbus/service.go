@@ -15,6 +15,7 @@ import (
 )
 
 const (
+	ownPrefix   = "org.karapace." // of interfaces
 	managerName = "org.karapace.Manager1"
 	managerPath = dbus.ObjectPath("/org/karapace/Manager1")
 	jobName     = "org.karapace.Job1"

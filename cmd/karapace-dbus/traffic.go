@@ -33,7 +33,7 @@ func (t *traffic) incoming(msg *dbus.Message) {
 		return
 	}
 	face, _ := msg.Headers[dbus.FieldInterface].Value().(string)
-	if msg.Flags&dbus.FlagNoReplyExpected != 0 && !strings.HasPrefix(face, managerName[:len("org.karapace.")]) {
+	if msg.Flags&dbus.FlagNoReplyExpected != 0 && !strings.HasPrefix(face, ownPrefix) {
 		return // a standard one is done at once
 	}
 	t.mu.Lock()
