@@ -6,7 +6,7 @@ export GOFLAGS ?= -buildvcs=false
 .PHONY: build demo test test-repro test-desktop test-conformance test-faults lint bench fuzz clean
 
 build: ## static binaries in bin/
-	go build -trimpath -tags urfave_cli_no_docs -ldflags "-s -w -X main.version=$(VERSION)" -o bin/ ./cmd/karapace ./cmd/karapace-store ./cmd/karapace-runtime ./cmd/karapace-tui
+	go build -trimpath -tags urfave_cli_no_docs -ldflags "-s -w -X main.version=$(VERSION)" -o bin/ ./cmd/karapace ./cmd/karapace-store ./cmd/karapace-runtime ./cmd/karapace-tui ./cmd/karapace-dbus
 	cd cmd/karapace-server && go build -trimpath -tags urfave_cli_no_docs -ldflags "-s -w -X main.version=$(VERSION)" -o ../../bin/ .
 
 demo: ## set up, build, and run a real environment through every backend that is here

@@ -78,6 +78,11 @@ func (e *StateError) Hint() string {
 	return fmt.Sprintf("karapace %s %s", e.Helps, e.Name)
 }
 
+// RunningError says that what was asked for cannot be done to an environment while it runs.
+type RunningError struct{ Name string }
+
+func (e *RunningError) Error() string { return "environment " + e.Name + " is running" }
+
 // Allow returns a *StateError when the state of an environment does not allow an action.
 func (r *Record) Allow(a Action, force bool) error {
 	for _, rule := range Transitions() {

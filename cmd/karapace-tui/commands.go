@@ -13,9 +13,6 @@ import (
 	"github.com/karapace/karapace/cmd/internal/failure"
 )
 
-// lookEvery is how often the store is looked at for changes made elsewhere. A store that takes long to list is looked at less.
-const lookEvery = time.Second
-
 // maxLines is how many lines a page or a log holds.
 const maxLines = 100_000
 
@@ -59,7 +56,7 @@ func (m *model) look() tea.Cmd {
 }
 
 func lookLater(took time.Duration) tea.Cmd {
-	return tea.Tick(max(lookEvery, 20*took), func(time.Time) tea.Msg { return lookMsg{} })
+	return tea.Tick(engine.Pause(took), func(time.Time) tea.Msg { return lookMsg{} })
 }
 
 // gather finds out what is not known yet of the environments that are seen; of those that run, again.

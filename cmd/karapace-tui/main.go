@@ -10,9 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"os/exec"
 	"os/signal"
-	"path/filepath"
 	"syscall"
 
 	tea "github.com/charmbracelet/bubbletea"
@@ -31,7 +29,7 @@ func main() {
 func run() error {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGHUP)
 	defer stop()
-	program, err := karapaceProgram()
+	program, err := surroundings.Program()
 	if err != nil {
 		return err
 	}
@@ -56,21 +54,4 @@ func run() error {
 		return nil
 	}
 	return err
-}
-
-// karapaceProgram is the karapace binary beside this one, or in PATH.
-func karapaceProgram() (string, error) {
-	self, err := os.Executable()
-	if err != nil {
-		return "", err
-	}
-	beside := filepath.Join(filepath.Dir(self), "karapace")
-	if _, err := os.Stat(beside); err == nil {
-		return beside, nil
-	}
-	path, err := exec.LookPath("karapace")
-	if err != nil {
-		return "", fmt.Errorf("karapace is neither in %s nor in PATH: install it there", filepath.Dir(self))
-	}
-	return filepath.Abs(path)
 }

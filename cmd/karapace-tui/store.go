@@ -46,13 +46,13 @@ func (s engineStore) Snapshots(ref string) ([]engine.Snapshot, error) {
 
 // Diff tells each in what an environment is not as at its current snapshot.
 func (s engineStore) Diff(ctx context.Context, ref string, each func(engine.Change) error) error {
-	_, err := s.quiet(silent{}).Diff(ctx, ref, "", each)
+	_, err := s.quiet(engine.Silent{}).Diff(ctx, ref, "", each)
 	return err
 }
 
 // GC lists what nothing needs, and without dryRun removes it.
 func (s engineStore) GC(ctx context.Context, dryRun bool) ([]engine.Garbage, error) {
-	return s.quiet(silent{}).GC(ctx, dryRun, false)
+	return s.quiet(engine.Silent{}).GC(ctx, dryRun, false)
 }
 
 func (s engineStore) quiet(p engine.Progress) *engine.Engine {
@@ -112,13 +112,6 @@ func garbageSize(all []engine.Garbage) (n int64) {
 	}
 	return n
 }
-
-type silent struct{}
-
-func (silent) Step(string)                        {}
-func (silent) Transfer(string, int, int64, int64) {}
-func (silent) TransferDone(string, int, int64)    {}
-func (silent) Note(string)                        {}
 
 // feed sends progress to the model. A step that finds the channel full waits; a transfer is then left out, as more follow.
 type feed struct {

@@ -13,6 +13,8 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/karapace/karapace/cmd/internal/testground"
 )
 
 // Stock runtimes run exported bundles as they are, root's and those of an ordinary user, who is root inside.
@@ -43,7 +45,7 @@ func newBundleBench(t *testing.T, who *syscall.Credential) *bundleBench {
 	dir, err := os.MkdirTemp("/var/tmp", "karapace-bundles-") // where everybody may go
 	must(t, err)
 	t.Cleanup(func() { os.RemoveAll(dir) })
-	must(t, writeTiny(filepath.Join(dir, "base.tar")))
+	must(t, testground.WriteTiny(filepath.Join(dir, "base.tar")))
 	must(t, os.WriteFile(filepath.Join(dir, "t.toml"), []byte("manifest_version = 1\n[base]\nimage = \"./base.tar\"\n[env]\nFROM_MANIFEST = \"yes\"\n"), 0o644))
 	for _, program := range []string{"karapace", "karapace-store"} {
 		must(t, exec.Command("cp", filepath.Join(binaries, program), dir).Run())

@@ -7,6 +7,8 @@ import (
 	"strings"
 	"sync"
 	"testing"
+
+	"github.com/karapace/karapace/cmd/internal/testground"
 )
 
 // verify-store finds nothing wrong with a store that others are changing, and stops nobody.
@@ -19,7 +21,7 @@ func TestVerifyStoreBesideOthers(t *testing.T) {
 		func(i int) [][]string {
 			name := fmt.Sprint("n", i)
 			text := fmt.Sprintf("manifest_version = 1\n[base]\nimage = \"./%s.tar\"\n", name)
-			must(t, writeMinute(filepath.Join(b.dir, name+".tar"), name))
+			must(t, testground.WriteMinute(filepath.Join(b.dir, name+".tar"), name))
 			must(t, os.WriteFile(filepath.Join(b.dir, name+".toml"), []byte(text), 0o644))
 			return [][]string{{"build", name + ".toml", "--name", name}, {"rename", name, "m" + name}, {"rebuild", name + ".toml", "--locked"}, {"destroy", "m" + name}}
 		},

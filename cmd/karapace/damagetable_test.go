@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/karapace/karapace/backends/userns"
+	"github.com/karapace/karapace/cmd/internal/testground"
 )
 
 // The damage table: every single file of a store, one at a time, removed, cut in half, emptied, or with one bit flipped.
@@ -129,9 +130,9 @@ func newDamageBench(t *testing.T) *damageBench {
 	must(t, os.Chmod(b.dir, 0o755))
 	must(t, os.Mkdir(filepath.Join(b.dir, "home"), 0o755))
 	must(t, os.Mkdir(filepath.Join(b.dir, "www"), 0o755))
-	must(t, writeMinute(filepath.Join(b.dir, "base.tar"), "one"))
-	must(t, writeMinute(filepath.Join(b.dir, "www", "base.tar"), "two"))
-	must(t, writeMinute(filepath.Join(b.dir, "www", "later.tar"), "three"))
+	must(t, testground.WriteMinute(filepath.Join(b.dir, "base.tar"), "one"))
+	must(t, testground.WriteMinute(filepath.Join(b.dir, "www", "base.tar"), "two"))
+	must(t, testground.WriteMinute(filepath.Join(b.dir, "www", "later.tar"), "three"))
 	server := httptest.NewServer(http.FileServer(http.Dir(filepath.Join(b.dir, "www"))))
 	t.Cleanup(server.Close)
 	for name, image := range map[string]string{"t": "./base.tar", "u": "./base.tar", "w": server.URL + "/base.tar", "later": server.URL + "/later.tar"} {

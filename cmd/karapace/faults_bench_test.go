@@ -16,6 +16,7 @@ import (
 	"testing"
 
 	"github.com/karapace/karapace/cmd/internal/engine"
+	"github.com/karapace/karapace/cmd/internal/testground"
 	"github.com/karapace/karapace/hack/faults"
 )
 
@@ -84,16 +85,16 @@ func writeSmall(file, mark string) error {
 	defer f.Close()
 	tw := tar.NewWriter(f)
 	for _, d := range []string{"bin", "dev", "etc", "home", "proc", "root", "run", "srv", "sys", "tmp"} {
-		err = errors.Join(err, tw.WriteHeader(&tar.Header{Typeflag: tar.TypeDir, Name: d + "/", Mode: 0o755, ModTime: tinyEpoch}))
+		err = errors.Join(err, tw.WriteHeader(&tar.Header{Typeflag: tar.TypeDir, Name: d + "/", Mode: 0o755, ModTime: testground.Epoch}))
 	}
 	for name, text := range map[string]string{
 		"etc/passwd": "root:x:0:0:root:/root:/bin/sh\n", "etc/group": "root:x:0:\n", "etc/os-release": "ID=tiny\nNAME=tiny\n", "etc/mark": mark,
 	} {
-		err = errors.Join(err, regular(tw, name, 0o644, int64(len(text)), strings.NewReader(text)))
+		err = errors.Join(err, testground.Regular(tw, name, 0o644, int64(len(text)), strings.NewReader(text)))
 	}
-	err = errors.Join(err, addFile(tw, "bin/busybox", busybox))
+	err = errors.Join(err, testground.AddFile(tw, "bin/busybox", busybox))
 	for _, name := range []string{"sh", "cat", "true", "mkdir", "sleep"} {
-		err = errors.Join(err, tw.WriteHeader(&tar.Header{Typeflag: tar.TypeSymlink, Name: "bin/" + name, Linkname: "busybox", Mode: 0o777, ModTime: tinyEpoch}))
+		err = errors.Join(err, tw.WriteHeader(&tar.Header{Typeflag: tar.TypeSymlink, Name: "bin/" + name, Linkname: "busybox", Mode: 0o777, ModTime: testground.Epoch}))
 	}
 	return errors.Join(err, tw.Close(), f.Close())
 }

@@ -10,6 +10,8 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+
+	"github.com/karapace/karapace/cmd/internal/testground"
 )
 
 // What operations send out of a store and bring into it.
@@ -55,7 +57,7 @@ func (b *faultBench) registry() string {
 	if b.server == "" {
 		dir, err := os.MkdirTemp("", "registry-")
 		must(b.t, err)
-		addr, stop, err := serveRegistry(dir)
+		addr, stop, err := testground.ServeRegistry(dir)
 		must(b.t, err)
 		b.server = addr
 		b.own.Cleanup(func() {

@@ -15,18 +15,11 @@ import (
 // or --json.
 func (p *program) progress() engine.Progress {
 	if p.quiet || p.json {
-		return silent{}
+		return engine.Silent{}
 	}
 	_, err := unix.IoctlGetTermios(int(p.stderr.Fd()), unix.TCGETS)
 	return &lines{w: p.stderr, terminal: err == nil && os.Getenv("TERM") != "dumb", now: time.Now}
 }
-
-type silent struct{}
-
-func (silent) Step(string)                        {}
-func (silent) Transfer(string, int, int64, int64) {}
-func (silent) TransferDone(string, int, int64)    {}
-func (silent) Note(string)                        {}
 
 // lines writes progress to w.
 type lines struct {

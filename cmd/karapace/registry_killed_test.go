@@ -20,6 +20,8 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/karapace/karapace/cmd/internal/testground"
 )
 
 // slowDoor is what stands before a registry: it lets through so many bytes a second, remembers what is asked for, and cuts connections.
@@ -128,9 +130,9 @@ func (s *slowly) Read(p []byte) (int, error) {
 
 const bulkSize = 4 << 20
 
-// writeBulky is writeTiny with bytes that take a while.
+// writeBulky is WriteTiny with bytes that take a while.
 func writeBulky(file string) error {
-	if err := writeTiny(file); err != nil {
+	if err := testground.WriteTiny(file); err != nil {
 		return err
 	}
 	f, err := os.OpenFile(file, os.O_RDWR, 0)
@@ -143,7 +145,7 @@ func writeBulky(file string) error {
 	}
 	w := tar.NewWriter(f)
 	bulk := io.LimitReader(rand.NewChaCha8([32]byte{1}), bulkSize)
-	return errors.Join(regular(w, "usr/bulk", 0o644, bulkSize, bulk), w.Close(), f.Close())
+	return errors.Join(testground.Regular(w, "usr/bulk", 0o644, bulkSize, bulk), w.Close(), f.Close())
 }
 
 // kills is how often a push and a pull are interrupted: KARAPACE_FAULTS=full asks for all that was promised.
@@ -163,7 +165,7 @@ type transfers struct {
 
 // overRegistries runs a test with each of the servers there are.
 func overRegistries(t *testing.T, test func(*transfers, *testing.T)) {
-	for name, serve := range map[string]func(string) (string, func(), error){"docker-registry": serveRegistry, "karapace-server": serveOurs} {
+	for name, serve := range map[string]func(string) (string, func(), error){"docker-registry": testground.ServeRegistry, "karapace-server": serveOurs} {
 		t.Run(name, func(t *testing.T) {
 			if followed() {
 				t.Skip("the user who follows does")

@@ -10,12 +10,14 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+
+	"github.com/karapace/karapace/cmd/internal/testground"
 )
 
 // A tag that is moved while it is pulled gives one environment or the other, whole: the registry is asked once what it leads to.
 func TestPullOfMovingTag(t *testing.T) {
 	b := newStateBench(t)
-	addr, stop, err := serveRegistry(t.TempDir())
+	addr, stop, err := testground.ServeRegistry(t.TempDir())
 	must(t, err)
 	defer stop()
 	must(t, os.WriteFile(filepath.Join(b.dir, "other.toml"), []byte("manifest_version = 1\n[base]\nimage = \"./base.tar\"\n[env]\nOTHER = \"yes\"\n"), 0o644))

@@ -2,15 +2,13 @@ package main
 
 import (
 	"encoding/json"
-	"fmt"
-	"net"
-	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/karapace/karapace/cmd/internal/testground"
 )
 
 // asregistry LAYOUT DIR REPOSITORY TAG gives an OCI layout of one image the paths of a registry that only reads.
@@ -49,65 +47,17 @@ func startRegistry(ts *testscript.TestScript, neg bool, args []string) {
 	}
 	dir, err := os.MkdirTemp(ts.Getenv("WORK"), "registry-")
 	ts.Check(err)
-	addr, stop, err := serveRegistry(dir)
+	addr, stop, err := testground.ServeRegistry(dir)
 	ts.Check(err)
 	ts.Defer(stop)
 	ts.Setenv("REGISTRY", addr)
 }
 
-// serveRegistry runs docker-registry with its data in a directory.
-func serveRegistry(dir string) (addr string, stop func(), err error) {
-	program, err := exec.LookPath("docker-registry")
-	if err != nil {
-		return "", nil, fmt.Errorf("the tests need the package docker-registry: %w", err)
-	}
-	if addr, err = freeAddress(); err != nil {
-		return "", nil, err
-	}
-	config := filepath.Join(dir, "config.yml")
-	text := fmt.Appendf(nil, "version: 0.1\nlog: {level: error, accesslog: {disabled: true}}\n"+
-		"storage:\n  filesystem: {rootdirectory: %s/data}\n  delete: {enabled: true}\nhttp: {addr: %q, secret: s}\n", dir, addr)
-	if err := os.WriteFile(config, text, 0o644); err != nil {
-		return "", nil, err
-	}
-	stop, err = answering(exec.Command(program, "serve", config), addr)
-	return addr, stop, err
-}
-
 // serveOurs runs karapace-server with its data in a directory, for whoever comes.
 func serveOurs(dir string) (addr string, stop func(), err error) {
-	if addr, err = freeAddress(); err != nil {
+	if addr, err = testground.FreeAddress(); err != nil {
 		return "", nil, err
 	}
-	stop, err = answering(exec.Command(filepath.Join(binaries, "karapace-server"), "--listen", addr, "--storage-path", filepath.Join(dir, "data")), addr)
+	stop, err = testground.Answering(exec.Command(filepath.Join(binaries, "karapace-server"), "--listen", addr, "--storage-path", filepath.Join(dir, "data")), addr)
 	return addr, stop, err
-}
-
-func freeAddress() (string, error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return "", err
-	}
-	defer l.Close()
-	return l.Addr().String(), nil
-}
-
-// answering starts a registry, and waits for it.
-func answering(cmd *exec.Cmd, addr string) (stop func(), err error) {
-	if err := cmd.Start(); err != nil {
-		return nil, err
-	}
-	stop = func() {
-		cmd.Process.Kill()
-		cmd.Wait()
-	}
-	for range 1200 {
-		if resp, err := http.Get("http://" + addr + "/v2/"); err == nil {
-			resp.Body.Close()
-			return stop, nil
-		}
-		time.Sleep(25 * time.Millisecond)
-	}
-	stop()
-	return nil, fmt.Errorf("%s does not answer at %s", cmd.Path, addr)
 }

@@ -16,6 +16,7 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"github.com/karapace/karapace/cmd/internal/engine"
+	"github.com/karapace/karapace/cmd/internal/testground"
 	"github.com/karapace/karapace/hack/faults"
 	"github.com/karapace/karapace/manifest/distro/aptrepo/aptrepotest"
 )
@@ -30,7 +31,7 @@ func TestMain(m *testing.M) {
 			os.Exit(code)
 		}
 	}
-	dir, done, err := programs()
+	dir, done, err := testground.Programs()
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
@@ -39,25 +40,6 @@ func TestMain(m *testing.M) {
 	code := m.Run()
 	done()
 	os.Exit(code)
-}
-
-// programs takes the binaries from KARAPACE_BIN, or builds them.
-func programs() (dir string, done func(), err error) {
-	if dir := os.Getenv("KARAPACE_BIN"); dir != "" {
-		return dir, func() {}, nil
-	}
-	dir, err = os.MkdirTemp("", "karapace-bin-")
-	if err != nil {
-		return "", nil, err
-	}
-	done = func() { os.RemoveAll(dir) }
-	build := exec.Command("go", "build", "-tags", "urfave_cli_no_docs", "-o", dir, ".", "../karapace-store", "../karapace-runtime", "../karapace-tui")
-	build.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := build.CombinedOutput(); err != nil {
-		done()
-		return "", nil, fmt.Errorf("build the programs: %w\n%s", err, out)
-	}
-	return dir, done, os.Chmod(dir, 0o755)
 }
 
 // The command line does what testdata/script says, one file a behaviour.
@@ -220,7 +202,7 @@ func tiny(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) != 1 {
 		ts.Fatalf("usage: tiny FILE")
 	}
-	ts.Check(writeTiny(ts.MkAbs(args[0])))
+	ts.Check(testground.WriteTiny(ts.MkAbs(args[0])))
 }
 
 // jsonfield NAME prints the value of a field of the last standard output into $NAME.

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/karapace/karapace/cmd/internal/testground"
 	"github.com/karapace/karapace/storage"
 )
 
@@ -23,7 +24,7 @@ type stateBench struct {
 func newStateBench(t *testing.T) *stateBench {
 	b := &stateBench{t: t, dir: t.TempDir()}
 	must(t, os.Mkdir(filepath.Join(b.dir, "home"), 0o755))
-	must(t, writeTiny(filepath.Join(b.dir, "base.tar")))
+	must(t, testground.WriteTiny(filepath.Join(b.dir, "base.tar")))
 	must(t, os.WriteFile(filepath.Join(b.dir, "t.toml"), []byte("manifest_version = 1\n[base]\nimage = \"./base.tar\"\n"), 0o644))
 	t.Cleanup(func() { destroyStore(filepath.Join(b.dir, "store")) })
 	b.args = map[storage.Action][]string{

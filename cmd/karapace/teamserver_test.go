@@ -20,6 +20,8 @@ import (
 	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/karapace/karapace/cmd/internal/testground"
 )
 
 // teamServer gives the command teamserver USER...: it starts karapace-server on loopback, empty, as $REGISTRY, until the
@@ -37,7 +39,7 @@ func teamServer(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Check(err)
 	pool, err := writeCertificates(dir, ts.MkAbs("ca.crt"))
 	ts.Check(err)
-	addr, err := freeAddress()
+	addr, err := testground.FreeAddress()
 	ts.Check(err)
 	for _, user := range args {
 		cmd := exec.Command(server, "passwd", filepath.Join(dir, "users"), user)

@@ -11,19 +11,14 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/karapace/karapace/cmd/internal/testground"
 )
 
 // onTerminal starts a command as the leader of a session with a terminal of its own. What the terminal is told is what it says.
 func (b *stateBench) onTerminal(term string, args ...string) (r *running, terminal *os.File) {
 	b.t.Helper()
-	fd, err := unix.Open("/dev/ptmx", unix.O_RDWR|unix.O_NOCTTY|unix.O_CLOEXEC|unix.O_NONBLOCK, 0)
-	must(b.t, err)
-	must(b.t, unix.IoctlSetPointerInt(fd, unix.TIOCSPTLCK, 0))
-	n, err := unix.IoctlGetInt(fd, unix.TIOCGPTN)
-	must(b.t, err)
-	must(b.t, unix.IoctlSetWinsize(fd, unix.TIOCSWINSZ, &unix.Winsize{Row: 31, Col: 71}))
-	terminal = os.NewFile(uintptr(fd), "terminal")
-	slave, err := os.OpenFile(fmt.Sprintf("/dev/pts/%d", n), os.O_RDWR|syscall.O_NOCTTY, 0)
+	terminal, slave, err := testground.Terminal(31, 71)
 	must(b.t, err)
 	defer slave.Close()
 	r = &running{t: b.t, cmd: b.command(args...)}

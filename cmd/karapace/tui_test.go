@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/karapace/karapace/cmd/internal/testground"
 	"github.com/karapace/karapace/manifest"
 	"github.com/karapace/karapace/storage"
 )
@@ -68,7 +69,7 @@ func tuiHome(t *testing.T) (dir, store string, env []string) {
 	dir = t.TempDir()
 	store = filepath.Join(dir, "store")
 	t.Cleanup(func() { destroyStore(store) })
-	if err := writeTiny(filepath.Join(dir, "tiny.tar")); err != nil {
+	if err := testground.WriteTiny(filepath.Join(dir, "tiny.tar")); err != nil {
 		t.Fatal(err)
 	}
 	if err := os.WriteFile(filepath.Join(dir, "karapace.toml"), []byte("manifest_version = 1\n[base]\nimage = \"./tiny.tar\"\n"), 0o644); err != nil {

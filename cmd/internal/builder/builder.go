@@ -41,7 +41,7 @@ func Serve(ctx context.Context, in io.Reader, out io.Writer) error {
 		if gone := (*storage.NotFoundError)(nil); errors.As(err, &gone) { // it went while this request waited
 			kind, hint = failure.General, "karapace list shows what there is"
 		}
-		return t.send(wire.Event{Error: &wire.Error{Kind: kind, Message: err.Error(), Hint: hint}})
+		return t.send(wire.Event{Error: &wire.Error{Kind: kind, Message: err.Error(), Hint: hint, Reason: wire.ReasonOf(err)}})
 	}
 	body, err := json.Marshal(result)
 	if err != nil {

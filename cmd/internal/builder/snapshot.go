@@ -47,7 +47,7 @@ func (w *worker) refuseRunning(ctx context.Context, r *storage.Record) error {
 	var be *backends.Error
 	switch {
 	case errors.As(err, &be) && be.Kind == backends.Busy:
-		return failure.New(failure.General, fmt.Errorf("environment %s is running", r.Title()), "karapace stop "+r.Title())
+		return failure.New(failure.General, &storage.RunningError{Name: r.Title()}, "karapace stop "+r.Title())
 	case errors.Is(err, fs.ErrNotExist):
 		return nil
 	}

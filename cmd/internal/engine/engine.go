@@ -50,6 +50,21 @@ type Progress interface {
 	Note(text string)                                   // something the user should know
 }
 
+// Silent is progress that nobody is told.
+type Silent struct{}
+
+// Step does nothing.
+func (Silent) Step(string) {}
+
+// Transfer does nothing.
+func (Silent) Transfer(string, int, int64, int64) {}
+
+// TransferDone does nothing.
+func (Silent) TransferDone(string, int, int64) {}
+
+// Note does nothing.
+func (Silent) Note(string) {}
+
 // store opens the store; none at all means that there is nothing in it.
 func (e *Engine) store() (*storage.Store, error) {
 	s, err := storage.Open(e.StoreRoot)

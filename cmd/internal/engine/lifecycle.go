@@ -178,7 +178,7 @@ func (e *Engine) refuseRunning(ctx context.Context, s *storage.Store, r *storage
 	err := backends.Forget(ctx, s.EnvDir(r.EnvID, "state"))
 	var be *backends.Error
 	if errors.As(err, &be) && be.Kind == backends.Busy {
-		return failure.New(failure.General, fmt.Errorf("environment %s is running", displayName(r)), "karapace stop "+displayName(r))
+		return failure.New(failure.General, &storage.RunningError{Name: displayName(r)}, "karapace stop "+displayName(r))
 	}
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil

@@ -121,7 +121,8 @@ func snapshotOf(s *storage.Store, r *storage.Record, ref string) (*storage.Snaps
 	for i, f := range found {
 		names[i] = f.ID.Encoded()
 	}
-	return nil, failure.New(failure.General, fmt.Errorf("snapshot %s of environment %s is ambiguous: it could be %s", quoted(ref), displayName(r), strings.Join(names, ", ")), "give more digits")
+	err := fmt.Errorf("snapshot %s of environment %s is ambiguous: it could be %s", quoted(ref), displayName(r), strings.Join(names, ", "))
+	return nil, &failure.Error{Kind: failure.General, Err: err, Hint: "give more digits", Reason: failure.Ambiguous}
 }
 
 // noSnapshot says whose snapshot it is, if it is anybody's.
@@ -129,11 +130,14 @@ func noSnapshot(s *storage.Store, r *storage.Record, ref string) error {
 	records, _ := s.Records()
 	for _, other := range records {
 		if other.EnvID != r.EnvID && len(other.Match(ref)) > 0 {
-			return failure.New(failure.General, fmt.Errorf("snapshot %s is of environment %s, not of %s", quoted(ref), displayName(other), displayName(r)),
-				"karapace snapshots "+displayName(r)+" shows what there is")
+			return snapshotNotFound(r, fmt.Errorf("snapshot %s is of environment %s, not of %s", quoted(ref), displayName(other), displayName(r)))
 		}
 	}
-	return failure.New(failure.General, fmt.Errorf("environment %s has no snapshot %s", displayName(r), quoted(ref)), "karapace snapshots "+displayName(r)+" shows what there is")
+	return snapshotNotFound(r, fmt.Errorf("environment %s has no snapshot %s", displayName(r), quoted(ref)))
+}
+
+func snapshotNotFound(r *storage.Record, err error) error {
+	return &failure.Error{Kind: failure.General, Err: err, Hint: "karapace snapshots " + displayName(r) + " shows what there is", Reason: failure.NotFound}
 }
 
 // Restored is what restore did. The JSON names are a promise, see docs/cli.md.

@@ -77,7 +77,7 @@ func (e *Engine) converse(ctx context.Context, mapping *userns.Mapping, body []b
 	case ctx.Err() != nil:
 		return failure.New(failure.Interrupted, errors.New("interrupted; the store is as it was"), "")
 	case answer != nil:
-		return failure.New(answer.Kind, errors.New(answer.Message), answer.Hint)
+		return &failure.Error{Kind: answer.Kind, Err: errors.New(answer.Message), Hint: answer.Hint, Reason: answer.Reason}
 	case streamErr != nil && waitErr == nil && status.Signaled():
 		return fmt.Errorf("karapace-store died of signal %s", status.Signal())
 	default:

@@ -23,11 +23,24 @@ const (
 	Interrupted Kind = "interrupted"
 )
 
+// Reason says exactly what a failure is, where another program may want to act on it; most have none.
+type Reason string
+
+// The reasons.
+const (
+	NotFound   Reason = "NotFound"
+	Ambiguous  Reason = "Ambiguous"
+	Running    Reason = "Running"
+	WrongState Reason = "WrongState"
+	NameTaken  Reason = "NameTaken"
+)
+
 // Error is a failure with its kind and, mostly, a next step.
 type Error struct {
-	Kind Kind
-	Err  error
-	Hint string
+	Kind   Kind
+	Err    error
+	Hint   string
+	Reason Reason
 }
 
 func (e *Error) Error() string { return e.Err.Error() }

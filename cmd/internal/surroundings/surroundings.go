@@ -4,7 +4,9 @@ package surroundings
 
 import (
 	"cmp"
+	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 
 	"github.com/karapace/karapace/backends/userns"
@@ -44,6 +46,23 @@ func Engine(program, store string, words []string) (*engine.Engine, error) {
 		Words:        words,
 		Overlay:      os.Getenv("KARAPACE_OVERLAY"),
 	}, nil
+}
+
+// Program is the karapace binary beside this one, or in PATH.
+func Program() (string, error) {
+	self, err := os.Executable()
+	if err != nil {
+		return "", err
+	}
+	beside := filepath.Join(filepath.Dir(self), "karapace")
+	if _, err := os.Stat(beside); err == nil {
+		return beside, nil
+	}
+	path, err := exec.LookPath("karapace")
+	if err != nil {
+		return "", fmt.Errorf("karapace is neither in %s nor in PATH: install it there", filepath.Dir(self))
+	}
+	return filepath.Abs(path)
 }
 
 // User is who runs this process.

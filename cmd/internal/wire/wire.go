@@ -194,9 +194,10 @@ type Transfer struct {
 
 // Error is a failure that crosses the process boundary.
 type Error struct {
-	Kind    failure.Kind `json:"kind"`
-	Message string       `json:"message"`
-	Hint    string       `json:"hint,omitempty"`
+	Kind    failure.Kind   `json:"kind"`
+	Message string         `json:"message"`
+	Hint    string         `json:"hint,omitempty"`
+	Reason  failure.Reason `json:"reason,omitempty"`
 }
 
 // BuildResult is the answer to Build.

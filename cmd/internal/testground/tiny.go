@@ -1,4 +1,4 @@
-package main
+package testground
 
 import (
 	"archive/tar"
@@ -11,11 +11,11 @@ import (
 	"time"
 )
 
-// tinyEpoch is the time of everything in the tiny root file system.
-var tinyEpoch = time.Unix(1700000000, 0)
+// Epoch is the time of everything in the tiny root file system.
+var Epoch = time.Unix(1700000000, 0)
 
-// writeTiny makes a root file system of the machine's static busybox.
-func writeTiny(file string) error {
+// WriteTiny makes a root file system of the machine's static busybox.
+func WriteTiny(file string) error {
 	busybox, err := exec.LookPath("busybox")
 	if err != nil {
 		return fmt.Errorf("the tests need busybox-static: %w", err)
@@ -35,7 +35,7 @@ func writeTiny(file string) error {
 		if d == "tmp" {
 			mode = 0o1777
 		}
-		if err := tw.WriteHeader(&tar.Header{Typeflag: tar.TypeDir, Name: d + "/", Mode: mode, ModTime: tinyEpoch}); err != nil {
+		if err := tw.WriteHeader(&tar.Header{Typeflag: tar.TypeDir, Name: d + "/", Mode: mode, ModTime: Epoch}); err != nil {
 			return err
 		}
 	}
@@ -44,18 +44,18 @@ func writeTiny(file string) error {
 		"etc/group":      "root:x:0:\ntty:x:5:\nservice:x:42:\nextra:x:43:service\n",
 		"etc/os-release": "ID=tiny\nNAME=tiny\n",
 	} {
-		if err := regular(tw, name, 0o644, int64(len(text)), strings.NewReader(text)); err != nil {
+		if err := Regular(tw, name, 0o644, int64(len(text)), strings.NewReader(text)); err != nil {
 			return err
 		}
 	}
-	if err := addFile(tw, "bin/busybox", busybox); err != nil {
+	if err := AddFile(tw, "bin/busybox", busybox); err != nil {
 		return err
 	}
 	for name := range strings.FieldsSeq(string(applets)) {
 		if name == "busybox" {
 			continue
 		}
-		if err := tw.WriteHeader(&tar.Header{Typeflag: tar.TypeSymlink, Name: "bin/" + name, Linkname: "busybox", Mode: 0o777, ModTime: tinyEpoch}); err != nil {
+		if err := tw.WriteHeader(&tar.Header{Typeflag: tar.TypeSymlink, Name: "bin/" + name, Linkname: "busybox", Mode: 0o777, ModTime: Epoch}); err != nil {
 			return err
 		}
 	}
@@ -65,7 +65,8 @@ func writeTiny(file string) error {
 	return f.Close()
 }
 
-func addFile(tw *tar.Writer, name, path string) error {
+// AddFile puts the file at path into an archive, for everybody to execute.
+func AddFile(tw *tar.Writer, name, path string) error {
 	f, err := os.Open(path)
 	if err != nil {
 		return err
@@ -75,19 +76,20 @@ func addFile(tw *tar.Writer, name, path string) error {
 	if err != nil {
 		return err
 	}
-	return regular(tw, name, 0o755, info.Size(), f)
+	return Regular(tw, name, 0o755, info.Size(), f)
 }
 
-func regular(tw *tar.Writer, name string, mode, size int64, r io.Reader) error {
-	if err := tw.WriteHeader(&tar.Header{Typeflag: tar.TypeReg, Name: name, Mode: mode, Size: size, ModTime: tinyEpoch}); err != nil {
+// Regular puts a file into an archive.
+func Regular(tw *tar.Writer, name string, mode, size int64, r io.Reader) error {
+	if err := tw.WriteHeader(&tar.Header{Typeflag: tar.TypeReg, Name: name, Mode: mode, Size: size, ModTime: Epoch}); err != nil {
 		return err
 	}
 	_, err := io.Copy(tw, r)
 	return err
 }
 
-// writeMinute makes a root file system with next to nothing in it.
-func writeMinute(file, text string) error {
+// WriteMinute makes a root file system with next to nothing in it.
+func WriteMinute(file, text string) error {
 	busybox, err := exec.LookPath("busybox")
 	if err != nil {
 		return fmt.Errorf("the tests need busybox-static: %w", err)
@@ -99,20 +101,20 @@ func writeMinute(file, text string) error {
 	defer f.Close()
 	tw := tar.NewWriter(f)
 	for _, d := range []string{"bin", "dev", "etc", "proc", "root", "run", "sys", "tmp"} {
-		if err := tw.WriteHeader(&tar.Header{Typeflag: tar.TypeDir, Name: d + "/", Mode: 0o755, ModTime: tinyEpoch}); err != nil {
+		if err := tw.WriteHeader(&tar.Header{Typeflag: tar.TypeDir, Name: d + "/", Mode: 0o755, ModTime: Epoch}); err != nil {
 			return err
 		}
 	}
 	for name, text := range map[string]string{"etc/passwd": "root:x:0:0:root:/root:/bin/sh\n", "etc/group": "root:x:0:\n", "etc/text": text + "\n"} {
-		if err := regular(tw, name, 0o644, int64(len(text)), strings.NewReader(text)); err != nil {
+		if err := Regular(tw, name, 0o644, int64(len(text)), strings.NewReader(text)); err != nil {
 			return err
 		}
 	}
-	if err := addFile(tw, "bin/busybox", busybox); err != nil {
+	if err := AddFile(tw, "bin/busybox", busybox); err != nil {
 		return err
 	}
 	for _, name := range []string{"sh", "true"} {
-		if err := tw.WriteHeader(&tar.Header{Typeflag: tar.TypeSymlink, Name: "bin/" + name, Linkname: "busybox", Mode: 0o777, ModTime: tinyEpoch}); err != nil {
+		if err := tw.WriteHeader(&tar.Header{Typeflag: tar.TypeSymlink, Name: "bin/" + name, Linkname: "busybox", Mode: 0o777, ModTime: Epoch}); err != nil {
 			return err
 		}
 	}
