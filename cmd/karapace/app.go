@@ -151,6 +151,7 @@ func commandTable() []commandEntry {
 		{"apps", (*program).appsCommand},
 		{"hook", (*program).hookCommand},
 		{"completions", (*program).completionsCommand},
+		{"man-pages", (*program).manPagesCommand},
 		{"export", (*program).exportCommand},
 		{"push", (*program).pushCommand},
 		{"pull", (*program).pullCommand},
