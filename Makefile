@@ -3,7 +3,7 @@ VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo 0.0.
 export CGO_ENABLED = 0
 export GOFLAGS ?= -buildvcs=false
 
-.PHONY: build demo test test-repro test-desktop test-conformance test-faults lint bench fuzz clean
+.PHONY: build demo test test-repro test-desktop test-conformance test-faults test-release release lint bench fuzz clean
 
 build: ## static binaries in bin/
 	go build -trimpath -tags urfave_cli_no_docs -ldflags "-s -w -X main.version=$(VERSION)" -o bin/ ./cmd/karapace ./cmd/karapace-store ./cmd/karapace-runtime ./cmd/karapace-tui ./cmd/karapace-dbus
@@ -40,6 +40,14 @@ test-faults: ## every fault at every point of every command, as root and as a us
 	$(MAKE) --no-print-directory build
 	hack/test faults "$(FAULTS)"
 
+release: ## tarballs, .deb, .rpm, bills of materials and checksums in dist/, the same bytes everywhere; RELEASE_KEY=FILE signs
+	hack/setup release
+	hack/release/run
+
+test-release: ## two releases are the same; verify, install, use and remove them
+	hack/setup release
+	hack/release/check
+
 lint: ## formatting, vet, staticcheck
 	@out=$$(gofmt -l $$(git ls-files '*.go')); test -z "$$out" || { echo "not gofmt-ed: $$out"; exit 1; }
 	go vet ./...
@@ -55,4 +63,4 @@ fuzz: ## every fuzz target for FUZZTIME (default 20s)
 	hack/fuzz
 
 clean:
-	rm -rf bin
+	rm -rf bin dist
