@@ -64,6 +64,9 @@ func TestPodman(t *testing.T) {
 		{[]string{"ps", "--all", "--format", "{{.Names}} {{.Status}}"}, 0, "held Exited"},
 	} {
 		out, code := podman(c.args...)
+		for again := 0; again < 4 && out == "" && code == c.code && c.want != ""; again++ {
+			out, code = podman(c.args...) // on a busy machine podman loses what a container prints that ends before it listens
+		}
 		out = strings.ReplaceAll(out, "\r", "")
 		out = strings.ReplaceAll(out, "uid=0 gid=0", "uid=0(root) gid=0(root)")
 		if code != c.code || !strings.Contains(out, c.want) {

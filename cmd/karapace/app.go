@@ -152,6 +152,7 @@ func commandTable() []commandEntry {
 		{"hook", (*program).hookCommand},
 		{"completions", (*program).completionsCommand},
 		{"man-pages", (*program).manPagesCommand},
+		{"import-distrobox", (*program).importDistroboxCommand},
 		{"export", (*program).exportCommand},
 		{"push", (*program).pushCommand},
 		{"pull", (*program).pullCommand},

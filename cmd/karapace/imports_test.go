@@ -50,6 +50,7 @@ var mayImport = map[string][]string{
 	"backends/mock":                {"backends", "backends/internal/..."},
 	"cmd/internal/failure":         {},
 	"cmd/internal/doctor":          {},
+	"cmd/internal/distrobox":       {},
 	"cmd/internal/probe":           {},
 	"cmd/internal/credentials":     {},
 	"cmd/internal/wire":            {"cmd/internal/credentials", "cmd/internal/failure", "manifest", "storage"},
@@ -62,7 +63,7 @@ var mayImport = map[string][]string{
 	"cmd/internal/testground":   {},
 	"cmd/karapace-dbus":         {"cmd/internal/engine", "cmd/internal/failure", "cmd/internal/surroundings", "manifest", "storage"},
 	"cmd/karapace-tui":          {"cmd/internal/engine", "cmd/internal/failure", "cmd/internal/surroundings"},
-	"cmd/karapace":              {"backends/userns", "cmd/internal/surroundings", "cmd/internal/doctor", "cmd/internal/failure", "cmd/internal/engine", "cmd/internal/probe", "manifest", "bundle", "storage", "backends"},
+	"cmd/karapace":              {"backends/userns", "cmd/internal/surroundings", "cmd/internal/distrobox", "cmd/internal/doctor", "cmd/internal/failure", "cmd/internal/engine", "cmd/internal/probe", "manifest", "bundle", "storage", "backends"},
 	"cmd/karapace-store":        {"cmd/internal/builder", "cmd/internal/failure", "cmd/internal/wire"},
 }
 

@@ -1,0 +1,107 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/karapace/karapace/cmd/internal/distrobox"
+	"github.com/karapace/karapace/cmd/internal/failure"
+	"github.com/karapace/karapace/manifest"
+	"github.com/karapace/karapace/storage"
+)
+
+func (p *program) importDistroboxCommand() *cli.Command {
+	return &cli.Command{
+		Name: "import-distrobox", Usage: "write a manifest for each box of a file of distrobox assemble", ArgsUsage: "FILE",
+		Flags:  []cli.Flag{&cli.BoolFlag{Name: "force", Aliases: []string{"f"}, Usage: "replace manifests that are there"}},
+		Action: p.importDistrobox,
+	}
+}
+
+// imported is a manifest that was written.
+type imported struct {
+	Name     string   `json:"name"`
+	Manifest string   `json:"manifest"`
+	Left     []string `json:"left_out"` // what of the box has no place in it
+	text     []byte
+}
+
+func (p *program) importDistrobox(c *cli.Context) error {
+	file, err := p.argument(c, "FILE")
+	if err != nil {
+		return err
+	}
+	text, err := readAtMost(file, manifest.MaxSize)
+	if err != nil {
+		return failure.New(failure.General, err, "distrobox assemble reads such files, distrobox.ini as a rule")
+	}
+	all, err := manifestsOf(file, text)
+	if err != nil {
+		return err
+	}
+	for i := range all { // nothing is written where one is in the way
+		if _, err := os.Lstat(all[i].Manifest); err == nil && !c.Bool("force") {
+			return failure.New(failure.Manifest, fmt.Errorf("%s is there already", all[i].Manifest), "--force replaces it")
+		}
+	}
+	for i := range all {
+		if err := storage.WriteFile(all[i].Manifest, all[i].text, 0o644); err != nil {
+			return failure.New(failure.General, err, "")
+		}
+		if p.json {
+			continue
+		}
+		p.say("wrote %s; next: karapace build %s --name %s", all[i].Manifest, all[i].Manifest, all[i].Name)
+		for _, l := range all[i].Left {
+			p.say("  not in it: %s", printable(l))
+		}
+	}
+	if p.json {
+		return p.document(all)
+	}
+	return nil
+}
+
+// manifestsOf makes those of all boxes; each has been read as a manifest.
+func manifestsOf(file string, text []byte) ([]imported, error) {
+	boxes, err := distrobox.Parse(string(text))
+	if err != nil {
+		return nil, failure.New(failure.Manifest, fmt.Errorf("%s: %w", file, err), "")
+	}
+	if len(boxes) == 0 {
+		return nil, failure.New(failure.Manifest, fmt.Errorf("%s has no box", file), "a box is a section: [NAME]")
+	}
+	var all []imported
+	for _, b := range boxes {
+		if !manifest.ValidName(b.Name) {
+			return nil, failure.New(failure.Manifest, fmt.Errorf("%s: the name %q cannot be used: letters, digits, - and _, at most 64", file, b.Name), "")
+		}
+		text, left, err := b.Manifest()
+		if err == nil {
+			_, err = manifest.Parse(b.Name+".toml", []byte(text))
+		}
+		if err != nil {
+			return nil, failure.New(failure.Manifest, fmt.Errorf("%s: box %s: %w", file, b.Name, err), "")
+		}
+		all = append(all, imported{Name: b.Name, Manifest: b.Name + ".toml", Left: append([]string{}, left...), text: []byte(text)})
+	}
+	return all, nil
+}
+
+// readAtMost reads a file that may have so many bytes.
+func readAtMost(file string, limit int64) ([]byte, error) {
+	f, err := os.Open(filepath.Clean(file))
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	text, err := io.ReadAll(io.LimitReader(f, limit+1))
+	if err == nil && int64(len(text)) > limit {
+		err = fmt.Errorf("%s has more than %d bytes", file, limit)
+	}
+	return text, err
+}
