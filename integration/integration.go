@@ -20,6 +20,7 @@ type Host struct {
 	Stat    func(string) (fs.FileInfo, error) // follows symbolic links
 	Resolve func(string) (string, error)      // the path without symbolic links
 	List    func(string) ([]string, error)    // names in a directory
+	Read    func(string) ([]byte, error)      // a small file of the host; one that is too large is an error
 	UID     int
 	GID     int
 	Home    string // absolute, links resolved; empty when the user has none

@@ -5,14 +5,21 @@ import (
 	"strings"
 )
 
-// nvidia brings the nodes of NVIDIA's driver and its libraries, which must be the running kernel module's own.
+// nvidia brings the nodes of NVIDIA's driver and its libraries, which must be the running kernel module's own: those that a
+// specification of the host's names, or else those that are where distributions put them.
 type nvidia struct{}
 
 func (nvidia) Name() string { return "gpu" }
 
-const driverLibraries = "/run/host/nvidia"
+const (
+	driverLibraries = "/run/host/nvidia"
+	driverFiles     = "/run/host/nvidia/files"
+)
 
 func (nvidia) Edits(h Host) Edits {
+	if e, ok := cdi(h); ok {
+		return e
+	}
 	e := nodes(h, "nvidia")
 	if len(e.Mounts) == 0 {
 		return e

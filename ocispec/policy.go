@@ -82,6 +82,7 @@ func buildCapabilities() []string { return append(sessionCapabilities(), "CAP_MK
 func seccomp() *rspec.LinuxSeccomp {
 	eperm, enosys := uint(1), uint(38)
 	const tiocsti, tioclinux = 0x5412, 0x541C
+	const vsock = 40 // AF_VSOCK: sockets between a virtual machine and its host, which no network namespace separates
 	return &rspec.LinuxSeccomp{
 		DefaultAction: rspec.ActAllow,
 		Architectures: []rspec.Arch{rspec.ArchX86_64, rspec.ArchX86, rspec.ArchX32, rspec.ArchAARCH64, rspec.ArchARM},
@@ -90,11 +91,12 @@ func seccomp() *rspec.LinuxSeccomp {
 			{Names: []string{"io_uring_enter", "io_uring_register", "io_uring_setup"}, Action: rspec.ActErrno, ErrnoRet: &enosys},
 			{Names: []string{"ioctl"}, Action: rspec.ActErrno, ErrnoRet: &eperm, Args: []rspec.LinuxSeccompArg{maskedArg(1, tiocsti)}},
 			{Names: []string{"ioctl"}, Action: rspec.ActErrno, ErrnoRet: &eperm, Args: []rspec.LinuxSeccompArg{maskedArg(1, tioclinux)}},
+			{Names: []string{"socket"}, Action: rspec.ActErrno, ErrnoRet: &eperm, Args: []rspec.LinuxSeccompArg{maskedArg(0, vsock)}},
 		},
 	}
 }
 
-// maskedArg compares the low 32 bits only: the kernel ignores the others of an ioctl request, a plain comparison does not.
+// maskedArg compares the low 32 bits only: the kernel ignores the others of an ioctl request or a family, a plain comparison does not.
 func maskedArg(index uint, value uint64) rspec.LinuxSeccompArg {
 	return rspec.LinuxSeccompArg{Index: index, Value: 0xffffffff, ValueTwo: value, Op: rspec.OpMaskedEqual}
 }

@@ -113,6 +113,7 @@ func cases() []testCase {
 		{"root file system", true, testRootfs},
 		{"masked and read-only", true, testMasked},
 		{"bind mounts", true, testBinds},
+		{"sources swapped", true, testSwapped},
 		{"devices", true, testDevices},
 		{"network", true, testNetwork},
 		{"refused specs", true, testRefused},

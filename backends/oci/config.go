@@ -62,8 +62,8 @@ func (c *container) config() *rspec.Spec {
 	spec.Mounts = nil
 	for i, m := range c.plan.Spec.Mounts {
 		m = c.mount(m)
-		if sealed, ok := c.sealed[i]; ok {
-			m.Source = sealed.path
+		if pinned, ok := c.pinned[i]; ok {
+			m.Source = pinned.path
 		}
 		spec.Mounts = append(spec.Mounts, m)
 	}

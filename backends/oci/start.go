@@ -9,8 +9,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"slices"
-	"strconv"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -26,7 +24,7 @@ type container struct {
 	*Runtime
 	plan    *nsproc.Plan
 	initial bool           // it is in the initial user namespace
-	sealed  map[int]sealed // by the place among the spec's mounts
+	pinned  map[int]pinned // by the place among the spec's mounts
 }
 
 // start makes the process that becomes the runtime, which makes the container's first process.
@@ -77,49 +75,6 @@ func (c *container) loopback(lock *envlock.Session) error {
 	return nsproc.LoopbackOf(lock.Pidfd, c.plan.Mapping != nil)
 }
 
-// sealed is a copy of a host's mount, and of all below it, that nobody can write to. Runtimes of old make only the topmost of
-// them read-only.
-type sealed struct {
-	source, path string
-	file         bool
-}
-
-// takeSources names a bind mount's source that is not there, which not every runtime does, and finds out what is to be sealed.
-func (c *container) takeSources() error {
-	c.sealed = map[int]sealed{}
-	for i, m := range c.plan.Spec.Mounts {
-		m = c.mount(m)
-		if m.Type != "bind" {
-			continue
-		}
-		info, err := os.Stat(m.Source)
-		if err != nil {
-			return fmt.Errorf("mount %s: %w", m.Destination, err)
-		}
-		if slices.Contains(m.Options, "ro") && slices.Contains(m.Options, "rbind") {
-			c.sealed[i] = sealed{m.Source, filepath.Join(c.plan.State, stateName, ".sealed-"+strconv.Itoa(i)), !info.IsDir()}
-		}
-	}
-	return nil
-}
-
-// seal mounts the copies on the file system of the runtime's state.
-func (c *container) seal(p *rawproc.Program) {
-	for _, s := range c.sealed {
-		label := "make all of " + s.source + " read-only"
-		if s.file {
-			p.Call(label, unix.SYS_MKNODAT, rawproc.Int(unix.AT_FDCWD), rawproc.Str(s.path), rawproc.Int(unix.S_IFREG|0o600), rawproc.Int(0))
-		} else {
-			p.Call(label, unix.SYS_MKDIRAT, rawproc.Int(unix.AT_FDCWD), rawproc.Str(s.path), rawproc.Int(0o700))
-		}
-		tree := p.Reg()
-		p.Call(label, unix.SYS_OPEN_TREE, rawproc.Int(unix.AT_FDCWD), rawproc.Str(s.source), rawproc.Int(unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC|unix.AT_RECURSIVE)).Into(tree)
-		attr := unix.MountAttr{Attr_set: unix.MOUNT_ATTR_RDONLY}
-		p.Call(label, unix.SYS_MOUNT_SETATTR, rawproc.R(tree), rawproc.Str(""), rawproc.Int(unix.AT_EMPTY_PATH|unix.AT_RECURSIVE), rawproc.Value(&attr), rawproc.Int(unix.MOUNT_ATTR_SIZE_VER0))
-		p.Call(label, unix.SYS_MOVE_MOUNT, rawproc.R(tree), rawproc.Str(""), rawproc.Int(unix.AT_FDCWD), rawproc.Str(s.path), rawproc.Int(unix.MOVE_MOUNT_F_EMPTY_PATH))
-	}
-}
-
 // prepare mounts what the runtime starts from.
 func (c *container) prepare(p *rawproc.Program, root *nsproc.Root) {
 	checkTargets(p, root.Mount(p, filepath.Join(c.plan.Bundle, "rootfs")), c.targets())
@@ -138,7 +93,7 @@ func (c *container) prepare(p *rawproc.Program, root *nsproc.Root) {
 			mount("hide the cgroups", "tmpfs", "/sys/fs/cgroup", unix.MS_RDONLY, "mode=755")
 		}
 	}
-	c.seal(p)
+	c.pin(p)
 }
 
 // hybridCgroups says whether the host shows cgroup v2 below a v1 hierarchy.

@@ -26,7 +26,7 @@ var binaries string
 
 func TestMain(m *testing.M) {
 	faults.Main()
-	for _, tool := range []func([]string) (int, bool){xattrTool, connectTool, damageOne} {
+	for _, tool := range []func([]string) (int, bool){xattrTool, connectTool, escapeTool, damageOne} {
 		if code, done := tool(os.Args); done {
 			os.Exit(code)
 		}
@@ -80,7 +80,7 @@ func params(dir, backend string, vars ...string) testscript.Params {
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"exits": exits, "tiny": tiny, "jsonfield": jsonField, "expand": expand, "hostile": hostile, "halve": halve,
 			"loadvault": loadVault, "savevault": saveVault, "flipvault": flipVault, "nohost": noHost, "layout": layout, "serve": serve, "image": image, "damage": damage,
-			"damagesnapshot": damageSnapshot, "damagefile": damageFile, "oldstore": oldStore, "xattrtool": putXattrTool, "connecttool": putConnectTool, "listen": listen,
+			"damagesnapshot": damageSnapshot, "damagefile": damageFile, "oldstore": oldStore, "xattrtool": putXattrTool, "connecttool": putConnectTool, "escapetool": putEscapeTool, "listen": listen,
 			"fixture": fixture, "asregistry": asRegistry, "registry": startRegistry, "teamserver": teamServer, "forge": forge,
 			"devcontainerargs": devcontainerArgs,
 		},

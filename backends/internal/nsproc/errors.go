@@ -16,6 +16,7 @@ import (
 // Labels of the ops whose failures mean more than that the backend failed.
 const (
 	LabelTarget  = "open mount target"
+	LabelSource  = "open mount source"
 	labelExecute = "execute"
 	labelCreate  = "create mount target"
 	labelChange  = "change directory"
@@ -59,6 +60,8 @@ func classify(e *backends.Error, step *rawproc.Error) {
 		e.Hint = "the root file system has a symbolic link or a file where the runtime needs a directory; links there are never followed"
 	case strings.HasPrefix(verb, labelChange) && (step.Errno == unix.ENOENT || step.Errno == unix.ENOTDIR):
 		e.Hint = "name a directory that is there inside; an environment that runs already has of the host what its first session let in, until it is stopped"
+	case strings.HasPrefix(verb, LabelSource) && (step.Errno == unix.ELOOP || step.Errno == unix.ENOTDIR):
+		e.Hint = "it has been replaced by a symbolic link or a file since it was looked up, and links are not followed then; try again"
 	case strings.HasPrefix(verb, labelCreate) && step.Errno == unix.EROFS:
 		e.Hint = "the root file system is read-only and does not have it"
 	case strings.HasPrefix(verb, "make mounts") && step.Errno == unix.EPERM:

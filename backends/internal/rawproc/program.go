@@ -21,6 +21,7 @@
 package rawproc
 
 import (
+	"slices"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -179,18 +180,22 @@ type Program struct {
 	ops      []*Op
 	free     []Op // ops are allocated many at a time
 	regs     []uintptr
-	forked   Reg       // holds the pid of the last clone's child
-	failed   [2]uint32 // index of the op that failed + 1, errno
-	report   int       // descriptor + 1 that failed is written to
-	stack    []byte    // of a child that does not borrow the parent's
-	begun    []*Op     // what such a child goes by until it reloads: the list may have grown into another place since
-	borrowed uint32    // not 0 while such a child uses the program
+	forked   Reg         // holds the pid of the last clone's child
+	failed   [2]uint32   // index of the op that failed + 1, errno
+	report   int         // descriptor + 1 that failed is written to
+	stack    []byte      // of a child that does not borrow the parent's
+	begun    []*Op       // what such a child goes by until it reloads: the list may have grown into another place since
+	left     [][]uintptr // where registers were before, which such a child may still write to
+	borrowed uint32      // not 0 while such a child uses the program
 }
 
 // Reg returns a register that nothing else uses. It holds 0.
 func (p *Program) Reg() Reg {
 	if len(p.regs) == 0 {
-		p.regs = make([]uintptr, 1, 32)
+		p.regs = append(slices.Grow(p.regs, 32), 0)
+	}
+	if p.begun != nil && len(p.regs) == cap(p.regs) {
+		p.left = append(p.left, p.regs)
 	}
 	p.regs = append(p.regs, 0)
 	return Reg(len(p.regs) - 1)

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"runtime"
+	"slices"
 	"sync/atomic"
 	"syscall"
 	"unsafe"
@@ -31,6 +32,10 @@ func rawSpawn(flags, stack, childTid uintptr, fn, p unsafe.Pointer) (pid, errno 
 // stack check.
 const stackSize = 8192
 
+// manyRegs is how many more registers a program that a child has begun may have before they move to another place, and what the
+// child writes meanwhile is lost.
+const manyRegs = 1024
+
 const futexWait = 0 // FUTEX_WAIT, not private: the kernel wakes without that flag
 
 // Error is the failure of one op.
@@ -51,6 +56,7 @@ const ReportSize = 8
 // calls Released before it lets go of p. A failure of the program is told through Report.
 func (p *Program) Start(flags uintptr) (pid int, err error) {
 	p.begun = p.ops
+	p.regs = slices.Grow(p.regs, manyRegs)
 	p.stack = make([]byte, stackSize)
 	top := uintptr(unsafe.Pointer(unsafe.SliceData(p.stack))) + stackSize - 64
 	return p.clone(flags|unix.CLONE_VM, top&^15)
@@ -149,8 +155,10 @@ func (p *Program) failure(op, errno uint32) error {
 //go:norace
 //go:nocheckptr
 func execute(p *Program) {
-	base := unsafe.Pointer(unsafe.SliceData(p.ops))
-	n := len(p.ops)
+	base, n := unsafe.Pointer(unsafe.SliceData(p.begun)), len(p.begun)
+	if n == 0 { // it borrows the parent's stack, and the parent waits
+		base, n = unsafe.Pointer(unsafe.SliceData(p.ops)), len(p.ops)
+	}
 	for pc := 0; pc < n; pc++ {
 		op := *(**Op)(unsafe.Add(base, uintptr(pc)*unsafe.Sizeof(base)))
 		switch op.kind {

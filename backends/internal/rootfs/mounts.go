@@ -71,15 +71,19 @@ func unified() bool {
 	return unix.Statfs("/sys/fs/cgroup", &st) == nil && st.Type == unix.CGROUP2_SUPER_MAGIC
 }
 
-// openSource opens what is bound, as the caller, who may reach what root of the container may not. In a document from
-// outside the mount is made in its turn, for the order in which mounts are seen is that in which they were made.
+// openSource opens what is bound, as the caller, who may reach what root of the container may not. Where the document is
+// ours its source has been resolved, and what has become a link since is refused. In a document from outside the mount is made in its turn, for the order in which mounts are seen is that in which they were made.
 func (b *Builder) openSource(m *mount) {
 	if b.plan.Foreign && !b.shares(m) {
 		m.fd = b.Reg()
 		b.Call("open "+m.source, unix.SYS_OPENAT, rawproc.Int(unix.AT_FDCWD), rawproc.Str(m.source), rawproc.Int(unix.O_PATH|unix.O_CLOEXEC), rawproc.Int(0)).Into(m.fd)
 		return
 	}
-	b.cloneSource(m, rawproc.Int(unix.AT_FDCWD), m.source, 0)
+	if b.plan.Foreign {
+		b.cloneSource(m, rawproc.Int(unix.AT_FDCWD), m.source)
+		return
+	}
+	b.cloneSource(m, rawproc.R(nsproc.Source(b.Program, m.source, !m.file)), "")
 }
 
 // shares says whether a mount is to be shared with the host.
@@ -88,17 +92,9 @@ func (b *Builder) shares(m *mount) bool {
 }
 
 // cloneSource makes the mount of what is bound, which is not attached yet.
-func (b *Builder) cloneSource(m *mount, dir rawproc.Arg, path string, empty uint32) {
-	m.fd = b.Reg()
-	tree := func(flags uint32) *rawproc.Op {
-		return b.Call("open "+m.source, unix.SYS_OPEN_TREE, dir, rawproc.Str(path), rawproc.Int(unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC|empty|flags)).Into(m.fd)
-	}
+func (b *Builder) cloneSource(m *mount, dir rawproc.Arg, path string) {
+	m.fd = nsproc.CloneTree(b.Program, "open "+m.source, dir, path, m.recursive)
 	attrFlags := uint32(unix.AT_RECURSIVE)
-	if !m.recursive {
-		// In a user namespace a mount must not lay open what others cover on it.
-		tree(0).Allow(unix.EINVAL).SkipIfOK(1)
-	}
-	tree(unix.AT_RECURSIVE)
 	attr := m.deep
 	attr.Propagation = unix.MS_PRIVATE
 	if m.propagation != 0 {
@@ -133,7 +129,7 @@ func (b *Builder) setAttr(label string, fd rawproc.Reg, attr unix.MountAttr, fla
 // mount attaches a mount to its target beneath the root.
 func (b *Builder) mount(m *mount) {
 	if m.bind && b.plan.Foreign && !b.shares(m) {
-		b.cloneSource(m, rawproc.R(m.fd), "", unix.AT_EMPTY_PATH)
+		b.cloneSource(m, rawproc.R(m.fd), "")
 	}
 	if !m.bind {
 		m.fd = b.newFS(m)

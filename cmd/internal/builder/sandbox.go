@@ -118,7 +118,11 @@ func (s *sandbox) Run(ctx context.Context, c distro.Command) error {
 	return nil
 }
 
+// bind binds what is there: the store, for one, may lie behind a symbolic link, which backends do not follow.
 func bind(source, target string, more ...string) rspec.Mount {
+	if real, err := filepath.EvalSymlinks(source); err == nil {
+		source = real
+	}
 	return rspec.Mount{Destination: target, Type: "bind", Source: source, Options: append([]string{"bind", "nosuid", "nodev"}, more...)}
 }
 

@@ -3,6 +3,7 @@ package engine
 import (
 	"fmt"
 	"os"
+	"path/filepath"
 	"strings"
 
 	"github.com/karapace/karapace/integration"
@@ -51,14 +52,18 @@ func quotedValue(s string) string {
 
 const besideLimit = 1 << 20 // bytes of a file beside an environment
 
-// beside puts a small file of sessions beside the environment and gives its path. Sessions before may hold the file of before, which stays as
-// it was. Nothing is lost with it.
+// beside puts a small file of sessions beside the environment and gives its path, without symbolic links, as mounts take
+// it. Sessions before may hold the file of before, which stays as it was. Nothing is lost with it.
 func beside(s *storage.Store, r *storage.Record, name string, text []byte, mode os.FileMode) (string, error) {
-	file := s.EnvDir(r.EnvID, name)
+	dir, err := filepath.EvalSymlinks(s.EnvDir(r.EnvID))
+	if err != nil {
+		return "", err
+	}
+	file := filepath.Join(dir, name)
 	if have, err := readFile(file, besideLimit); err == nil && string(have) == string(text) {
 		return file, nil
 	}
-	f, err := os.CreateTemp(s.EnvDir(r.EnvID), ".tmp-"+name+"-*") // mode 0600
+	f, err := os.CreateTemp(dir, ".tmp-"+name+"-*") // mode 0600
 	if err != nil {
 		return "", err
 	}

@@ -43,10 +43,13 @@ func (e *Engine) host(s *storage.Store, r *storage.Record) integration.Host {
 	}
 	return integration.Host{
 		Getenv: e.Getenv, Stat: os.Stat, Resolve: filepath.EvalSymlinks, List: names,
-		UID: e.User.UID, GID: e.User.GID, Home: home, User: e.User.Name, Cwd: e.Cwd,
+		Read: func(path string) ([]byte, error) { return readFile(path, deviceSpecLimit) },
+		UID:  e.User.UID, GID: e.User.GID, Home: home, User: e.User.Name, Cwd: e.Cwd,
 		Project: r.ManifestDir, Private: s.EnvDir(r.EnvID, "home"),
 	}
 }
+
+const deviceSpecLimit = 1 << 20 // bytes of a specification of devices
 
 func names(dir string) ([]string, error) {
 	f, err := os.Open(dir)

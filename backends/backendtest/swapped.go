@@ -1,0 +1,68 @@
+package backendtest
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	rspec "github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
+)
+
+// A source of a mount is a path that has been resolved, and decided upon, before the backend gets it. What has become a symbolic
+// link since, itself or on its way, is never followed: as a state, and while it flips during starts.
+func testSwapped(t *testing.T, s *suite) {
+	for name, c := range map[string]struct{ swap, source string }{
+		"the source": {"given", "given"}, "its parent": {"given", "given/below"}, "a file": {"given", "given/file"},
+	} {
+		for _, options := range [][]string{{"rbind"}, {"bind"}, {"rbind", "ro"}} {
+			b, secret := swapBox(t, s)
+			source := filepath.Join(b.dir, c.source)
+			must(t, unix.Renameat2(unix.AT_FDCWD, filepath.Join(b.dir, c.swap), unix.AT_FDCWD, secret, unix.RENAME_EXCHANGE))
+			b.c.Spec.Mounts = append(b.c.Spec.Mounts, rspec.Mount{Type: "bind", Source: source, Destination: "/given", Options: options})
+			r := b.run("list", "/")
+			if r.err == nil || !strings.Contains(r.err.Error(), source) {
+				t.Errorf("%s swapped for a link, %v: code %d, error %v, %s", name, options, r.ShellCode(), r.err, r.stdout)
+			}
+		}
+	}
+	b, link := swapBox(t, s)
+	given := filepath.Join(b.dir, "given")
+	b.c.Spec.Mounts = append(b.c.Spec.Mounts, rspec.Mount{Type: "bind", Source: given, Destination: "/given", Options: []string{"rbind"}})
+	stop, flipped := make(chan struct{}), make(chan error, 1)
+	go func() {
+		for {
+			select {
+			case <-stop:
+				flipped <- nil
+				return
+			default:
+			}
+			if err := unix.Renameat2(unix.AT_FDCWD, given, unix.AT_FDCWD, link, unix.RENAME_EXCHANGE); err != nil {
+				flipped <- err
+				return
+			}
+		}
+	}()
+	for range 10 {
+		if r := b.run("read", "/given/file"); r.stdout != "given" && (r.stdout != "" || r.err == nil) {
+			t.Errorf("a source that flips: read %q, code %d, error %v, %s", r.stdout, r.ShellCode(), r.err, r.stderr)
+		}
+	}
+	close(stop)
+	must(t, errors.Join(<-flipped))
+}
+
+// swapBox has a directory that a mount is given and, beside it, a link to what must not be seen.
+func swapBox(t *testing.T, s *suite) (b *box, link string) {
+	b = s.newBox(t)
+	for _, name := range []string{"given", "secret"} {
+		must(t, os.MkdirAll(filepath.Join(b.dir, name, "below"), 0o755))
+		must(t, os.WriteFile(filepath.Join(b.dir, name, "file"), []byte(name), 0o644))
+	}
+	link = filepath.Join(b.dir, "link")
+	must(t, os.Symlink("secret", link))
+	return b, link
+}

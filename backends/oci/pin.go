@@ -1,0 +1,67 @@
+package oci
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/karapace/karapace/backends/internal/nsproc"
+	"github.com/karapace/karapace/backends/internal/rawproc"
+)
+
+// pinned is a copy of a host's mount, on the file system of the runtime's state. A runtime binds by path and follows links; what
+// it binds is this, which nobody can replace once its source was opened without following any. When it is sealed, nobody can
+// write to it nor to what is mounted below: runtimes of old make only the topmost mount read-only.
+type pinned struct {
+	source, path           string
+	dir, recursive, sealed bool
+}
+
+// takeSources names a bind mount's source that is not there, which not every runtime does, and finds out what is to be pinned.
+func (c *container) takeSources() error {
+	c.pinned = map[int]pinned{}
+	for i, m := range c.plan.Spec.Mounts {
+		m = c.mount(m)
+		if m.Type != "bind" {
+			continue
+		}
+		info, err := os.Stat(m.Source)
+		if err != nil {
+			return fmt.Errorf("mount %s: %w", m.Destination, err)
+		}
+		recursive := slices.Contains(m.Options, "rbind")
+		c.pinned[i] = pinned{
+			m.Source, filepath.Join(c.plan.State, stateName, ".pinned-"+strconv.Itoa(i)), info.IsDir(), recursive,
+			recursive && slices.Contains(m.Options, "ro"),
+		}
+	}
+	return nil
+}
+
+// pin makes the copies, in the order of the spec's mounts.
+func (c *container) pin(p *rawproc.Program) {
+	for i := range c.plan.Spec.Mounts {
+		if one, ok := c.pinned[i]; ok {
+			one.mount(p)
+		}
+	}
+}
+
+func (s pinned) mount(p *rawproc.Program) {
+	label := "pin " + s.source
+	if s.dir {
+		p.Call(label, unix.SYS_MKDIRAT, rawproc.Int(unix.AT_FDCWD), rawproc.Str(s.path), rawproc.Int(0o700))
+	} else {
+		p.Call(label, unix.SYS_MKNODAT, rawproc.Int(unix.AT_FDCWD), rawproc.Str(s.path), rawproc.Int(unix.S_IFREG|0o600), rawproc.Int(0))
+	}
+	tree := nsproc.CloneTree(p, label, rawproc.R(nsproc.Source(p, s.source, s.dir)), "", s.recursive)
+	if s.sealed {
+		attr := unix.MountAttr{Attr_set: unix.MOUNT_ATTR_RDONLY}
+		p.Call("make all of "+s.source+" read-only", unix.SYS_MOUNT_SETATTR, rawproc.R(tree), rawproc.Str(""), rawproc.Int(unix.AT_EMPTY_PATH|unix.AT_RECURSIVE), rawproc.Value(&attr), rawproc.Int(unix.MOUNT_ATTR_SIZE_VER0))
+	}
+	p.Call(label, unix.SYS_MOVE_MOUNT, rawproc.R(tree), rawproc.Str(""), rawproc.Int(unix.AT_FDCWD), rawproc.Str(s.path), rawproc.Int(unix.MOVE_MOUNT_F_EMPTY_PATH))
+}
