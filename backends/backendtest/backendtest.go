@@ -114,6 +114,7 @@ func cases() []testCase {
 		{"masked and read-only", true, testMasked},
 		{"bind mounts", true, testBinds},
 		{"sources swapped", true, testSwapped},
+		{"sources above", true, testAbove},
 		{"devices", true, testDevices},
 		{"network", true, testNetwork},
 		{"refused specs", true, testRefused},

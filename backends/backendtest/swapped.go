@@ -55,6 +55,22 @@ func testSwapped(t *testing.T, s *suite) {
 	must(t, errors.Join(<-flipped))
 }
 
+// A source may be above all that a container is made in, as a home is above a store. What is mounted there for the making is not to
+// be seen inside: not the host's files without what covers them.
+func testAbove(t *testing.T, s *suite) {
+	b := s.newBox(t)
+	b.c.Spec.Mounts = append(b.c.Spec.Mounts, rspec.Mount{Type: "bind", Source: b.dir, Destination: "/above", Options: []string{"rbind"}})
+	r := b.run("read", "/proc/self/mountinfo")
+	if r.err != nil || !strings.Contains(r.stdout, " /above ") {
+		t.Fatalf("code %d, error %v, %s%s", r.ShellCode(), r.err, r.stdout, r.stderr)
+	}
+	for line := range strings.Lines(r.stdout) {
+		if strings.Contains(line, " /above/") {
+			t.Errorf("there is the mount %s", line)
+		}
+	}
+}
+
 // swapBox has a directory that a mount is given and, beside it, a link to what must not be seen.
 func swapBox(t *testing.T, s *suite) (b *box, link string) {
 	b = s.newBox(t)

@@ -42,26 +42,43 @@ func (c *container) takeSources() error {
 	return nil
 }
 
-// pin makes the copies, in the order of the spec's mounts.
-func (c *container) pin(p *rawproc.Program) {
+// clone makes the copies, in the order of the spec's mounts, of what the host has: what is mounted for the runtime afterwards is in none
+// of them, even where a source is above it, as the home is above the store.
+func (c *container) clone(p *rawproc.Program) map[int]rawproc.Reg {
+	trees := map[int]rawproc.Reg{}
 	for i := range c.plan.Spec.Mounts {
 		if one, ok := c.pinned[i]; ok {
-			one.mount(p)
+			trees[i] = one.clone(p)
+		}
+	}
+	return trees
+}
+
+// pin puts the copies to their places.
+func (c *container) pin(p *rawproc.Program, trees map[int]rawproc.Reg) {
+	for i := range c.plan.Spec.Mounts {
+		if one, ok := c.pinned[i]; ok {
+			one.attach(p, trees[i])
 		}
 	}
 }
 
-func (s pinned) mount(p *rawproc.Program) {
-	label := "pin " + s.source
-	if s.dir {
-		p.Call(label, unix.SYS_MKDIRAT, rawproc.Int(unix.AT_FDCWD), rawproc.Str(s.path), rawproc.Int(0o700))
-	} else {
-		p.Call(label, unix.SYS_MKNODAT, rawproc.Int(unix.AT_FDCWD), rawproc.Str(s.path), rawproc.Int(unix.S_IFREG|0o600), rawproc.Int(0))
-	}
-	tree := nsproc.CloneTree(p, label, rawproc.R(nsproc.Source(p, s.source, s.dir)), "", s.recursive)
+func (s pinned) label() string { return "pin " + s.source }
+
+func (s pinned) clone(p *rawproc.Program) rawproc.Reg {
+	tree := nsproc.CloneTree(p, s.label(), rawproc.R(nsproc.Source(p, s.source, s.dir)), "", s.recursive)
 	if s.sealed {
 		attr := unix.MountAttr{Attr_set: unix.MOUNT_ATTR_RDONLY}
 		p.Call("make all of "+s.source+" read-only", unix.SYS_MOUNT_SETATTR, rawproc.R(tree), rawproc.Str(""), rawproc.Int(unix.AT_EMPTY_PATH|unix.AT_RECURSIVE), rawproc.Value(&attr), rawproc.Int(unix.MOUNT_ATTR_SIZE_VER0))
 	}
-	p.Call(label, unix.SYS_MOVE_MOUNT, rawproc.R(tree), rawproc.Str(""), rawproc.Int(unix.AT_FDCWD), rawproc.Str(s.path), rawproc.Int(unix.MOVE_MOUNT_F_EMPTY_PATH))
+	return tree
+}
+
+func (s pinned) attach(p *rawproc.Program, tree rawproc.Reg) {
+	if s.dir {
+		p.Call(s.label(), unix.SYS_MKDIRAT, rawproc.Int(unix.AT_FDCWD), rawproc.Str(s.path), rawproc.Int(0o700))
+	} else {
+		p.Call(s.label(), unix.SYS_MKNODAT, rawproc.Int(unix.AT_FDCWD), rawproc.Str(s.path), rawproc.Int(unix.S_IFREG|0o600), rawproc.Int(0))
+	}
+	p.Call(s.label(), unix.SYS_MOVE_MOUNT, rawproc.R(tree), rawproc.Str(""), rawproc.Int(unix.AT_FDCWD), rawproc.Str(s.path), rawproc.Int(unix.MOVE_MOUNT_F_EMPTY_PATH))
 }

@@ -77,13 +77,10 @@ func (c *container) loopback(lock *envlock.Session) error {
 
 // prepare mounts what the runtime starts from.
 func (c *container) prepare(p *rawproc.Program, root *nsproc.Root) {
-	checkTargets(p, root.Mount(p, filepath.Join(c.plan.Bundle, "rootfs")), c.targets())
 	mount := func(label, kind, target string, flags int, options string) {
 		flags |= unix.MS_NOSUID | unix.MS_NODEV | unix.MS_NOEXEC
 		p.Call(label, unix.SYS_MOUNT, rawproc.Str(kind), rawproc.Str(target), rawproc.Str(kind), rawproc.Int(flags), rawproc.Str(options))
 	}
-	mount("mount /proc for the runtime", "proc", "/proc", 0, "")
-	mount("mount the runtime's state", "tmpfs", filepath.Join(c.plan.State, stateName), 0, "mode=700")
 	if hybridCgroups() {
 		// A layout that crun refuses. What belongs to another user namespace cannot be unmounted, only covered.
 		if c.initial {
@@ -93,7 +90,11 @@ func (c *container) prepare(p *rawproc.Program, root *nsproc.Root) {
 			mount("hide the cgroups", "tmpfs", "/sys/fs/cgroup", unix.MS_RDONLY, "mode=755")
 		}
 	}
-	c.pin(p)
+	trees := c.clone(p)
+	checkTargets(p, root.Mount(p, filepath.Join(c.plan.Bundle, "rootfs")), c.targets())
+	mount("mount /proc for the runtime", "proc", "/proc", 0, "")
+	mount("mount the runtime's state", "tmpfs", filepath.Join(c.plan.State, stateName), 0, "mode=700")
+	c.pin(p, trees)
 }
 
 // hybridCgroups says whether the host shows cgroup v2 below a v1 hierarchy.

@@ -251,7 +251,7 @@ func (proc *Process) awaitReady(pause func(pid int, stage byte) error) error {
 // of the channel means that everybody who had it is dead.
 func (proc *Process) message() (stage byte, err error) {
 	report := make([]byte, rawproc.MessageSize)
-	n, err := read(proc.ctl, report)
+	n, err := proc.read(report)
 	runtime.KeepAlive(proc)
 	switch {
 	case err != nil:
@@ -264,6 +264,16 @@ func (proc *Process) message() (stage byte, err error) {
 		return 0, nil
 	}
 	return 0, proc.prog.ParseReport(report[:n])
+}
+
+// read gets one message of the control channel. That its other end was closed before all was read there is told first, once;
+// behind it is what was said.
+func (proc *Process) read(b []byte) (int, error) {
+	n, err := read(proc.ctl, b)
+	if err == unix.ECONNRESET {
+		n, err = read(proc.ctl, b)
+	}
+	return n, err
 }
 
 // Pause makes the process wait until Birth.Pause has returned. The stage is neither 0 nor 255.
@@ -351,7 +361,7 @@ func (proc *Process) Go() error {
 
 // AwaitClosed waits until nobody else has the control channel any more.
 func (proc *Process) AwaitClosed() error {
-	n, err := read(proc.ctl, make([]byte, 1))
+	n, err := proc.read(make([]byte, 1))
 	if err == nil && n > 0 {
 		err = errors.New("the container's first process speaks out of turn")
 	}
