@@ -80,7 +80,7 @@ func params(dir, backend string, vars ...string) testscript.Params {
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"exits": exits, "tiny": tiny, "jsonfield": jsonField, "expand": expand, "hostile": hostile, "halve": halve,
 			"loadvault": loadVault, "savevault": saveVault, "flipvault": flipVault, "nohost": noHost, "layout": layout, "serve": serve, "image": image, "damage": damage,
-			"damagesnapshot": damageSnapshot, "damagefile": damageFile, "oldstore": oldStore, "xattrtool": putXattrTool, "connecttool": putConnectTool, "escapetool": putEscapeTool, "listen": listen,
+			"damagesnapshot": damageSnapshot, "damagefile": damageFile, "oldstore": oldStore, "xattrtool": putXattrTool, "connecttool": putConnectTool, "escapetool": putEscapeTool, "reaches": reaches, "listen": listen,
 			"fixture": fixture, "asregistry": asRegistry, "registry": startRegistry, "teamserver": teamServer, "forge": forge,
 			"devcontainerargs": devcontainerArgs,
 		},
