@@ -5,6 +5,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/urfave/cli/v2"
 	"golang.org/x/sys/unix"
@@ -65,7 +66,7 @@ func (p *program) comparison(c *engine.BackendComparison) error {
 		}
 	}
 	if p.drawing() {
-		rows = bars(rows, c.Backends)
+		rows = bars(rows, c.Backends, columns(p.stdout))
 	}
 	if err := p.table(rows); err != nil {
 		return err
@@ -94,9 +95,17 @@ func (p *program) drawing() bool {
 	return err == nil && os.Getenv("TERM") != "dumb"
 }
 
-// bars adds a column of bars as long as the times: start #, run =, stop -.
-func bars(rows [][]string, all []engine.ComparedResult) [][]string {
-	const width = 40
+// bars adds a column of bars as long as the times, start #, run =, stop -, as wide as fits behind the others.
+func bars(rows [][]string, all []engine.ComparedResult, columns int) [][]string {
+	const widest, narrowest = 40, 10
+	for i := range rows[0] {
+		cell := 0
+		for _, r := range rows {
+			cell = max(cell, utf8.RuneCountInString(printable(r[i])))
+		}
+		columns -= cell + len("  ")
+	}
+	width := float64(max(narrowest, min(widest, columns-1)))
 	longest := 0.0
 	for _, b := range all {
 		if b.Ran {

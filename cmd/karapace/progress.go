@@ -94,8 +94,11 @@ func (l *lines) clear() {
 	}
 }
 
-func (l *lines) columns() int {
-	ws, err := unix.IoctlGetWinsize(int(l.w.Fd()), unix.TIOCGWINSZ)
+func (l *lines) columns() int { return columns(l.w) }
+
+// columns is how wide a terminal is, and what stands for one.
+func columns(f *os.File) int {
+	ws, err := unix.IoctlGetWinsize(int(f.Fd()), unix.TIOCGWINSZ)
 	if err != nil || ws.Col == 0 {
 		return 80
 	}
