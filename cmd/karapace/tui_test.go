@@ -139,7 +139,7 @@ func TestTUI(t *testing.T) {
 // Control-Z gives the terminal back to the shell and fg takes it again; HUP, as from a lost terminal, leaves it as it was.
 func TestTUISuspended(t *testing.T) {
 	dir, _, env := tuiHome(t)
-	s := newScreen(t, dir, env, 90, 14, "PS1='ready> ' bash --norc --noprofile -i")
+	s := newScreen(t, dir, env, 90, 14, "HISTFILE= PS1='ready> ' bash --norc --noprofile -i")
 	s.shows("ready>")
 	s.keys("karapace tui", "Enter")
 	s.shows("no environments yet")

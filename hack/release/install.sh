@@ -9,16 +9,33 @@ if [ "${1:-}" = --remove ]; then
 	shift
 fi
 prefix=${1:-$HOME/.local}
-for f in $(cd "$here" && find bin share -type f); do
-	if [ -n "$remove" ]; then
+service=share/dbus-1/services/org.karapace.Manager1.service
+bash=share/bash-completion/completions/karapace
+fish=share/fish/vendor_completions.d/karapace.fish
+
+if [ -n "$remove" ]; then
+	for f in $(cd "$here" && find bin share -type f) $service $bash $fish; do
 		rm -f "$prefix/$f"
-		continue
-	fi
-	mkdir -p "$prefix/$(dirname "$f")"
-	cp "$here/$f" "$prefix/$f.new"
-	mv -f "$prefix/$f.new" "$prefix/$f" # whole at every moment, also while the one of before runs
+		dir=$(dirname "$f")
+		while [ "$dir" != . ] && rmdir "$prefix/$dir" 2>/dev/null; do dir=$(dirname "$dir"); done
+	done
+	exit 0
+fi
+# put FILE takes what comes in: whole at every moment, also while the one of before runs
+put() {
+	mkdir -p "$prefix/$(dirname "$1")"
+	cat >"$prefix/$1.new"
+	chmod "$2" "$prefix/$1.new"
+	mv -f "$prefix/$1.new" "$prefix/$1"
+}
+for f in $(cd "$here" && find bin share -type f); do
+	mode=644
+	[ ! -x "$here/$f" ] || mode=755
+	put "$f" $mode <"$here/$f"
 done
-[ -z "$remove" ] || exit 0
+sed "/^SystemdService=/d; s|/usr/bin|$prefix/bin|" "$here/org.karapace.Manager1.service" | put $service 644
+"$prefix/bin/karapace" completions bash | put $bash 644
+"$prefix/bin/karapace" completions fish | put $fish 644
 echo "installed below $prefix"
 case :$PATH: in *:"$prefix/bin":*) ;; *) echo "put $prefix/bin into PATH" ;; esac
 "$prefix/bin/karapace" --version
