@@ -8,10 +8,12 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/opencontainers/go-digest"
 )
 
 // An environment that one user pushes is the same one for every other who pulls it, whatever the ids that files have in the stores of
-// each: it can be entered, built again offline, and pushed again.
+// each: it can be entered, built again offline, exported as the same bytes, and pushed again.
 func TestTransferBetweenUsers(t *testing.T) {
 	if os.Getuid() != 0 {
 		t.Skip("only root can be several users")
@@ -37,6 +39,7 @@ func TestTransferBetweenUsers(t *testing.T) {
 	lock, err := os.ReadFile(filepath.Join(one.dir, "t.lock"))
 	must(t, err)
 	output1(t, one.command("karapace", "push", "t", registry+"/one/t:1", "--with-packages"))
+	exports := one.exports(t)
 	repositories.Close()
 
 	from := registry + "/one/t:1"
@@ -57,6 +60,11 @@ func TestTransferBetweenUsers(t *testing.T) {
 			check()
 			output1(t, b.command("karapace", "rebuild", "t.toml", "--locked", "--offline"))
 			check()
+			for format, sum := range b.exports(t) {
+				if sum != exports[format] {
+					t.Errorf("exported as %s it is %s, not %s", format, sum, exports[format])
+				}
+			}
 			again := output1(t, b.command("karapace", "push", "t", registry+"/again/"+filepath.Base(b.dir), "--json"))
 			if got := field(again, "digest"); got != want.ImageDigest {
 				t.Errorf("pushed again it is %s, not %s", got, want.ImageDigest)
@@ -77,4 +85,18 @@ func (b *bundleBench) built(t *testing.T) (o output) {
 	t.Helper()
 	must(t, json.Unmarshal([]byte(output1(t, b.command("karapace", "inspect", "t", "--json"))), &o))
 	return o
+}
+
+// exports are the digests of what the environment gives when it is exported, by format; a layout's is that of its index, which names the rest.
+func (b *bundleBench) exports(t *testing.T) map[string]digest.Digest {
+	t.Helper()
+	layout := filepath.Join(b.dir, "layout")
+	output1(t, b.command("karapace", "export", "t", "--format", "oci", "--force", "-o", layout))
+	index, err := os.ReadFile(filepath.Join(layout, "index.json"))
+	must(t, err)
+	sums := map[string]digest.Digest{"oci": digest.FromBytes(index)}
+	for _, format := range []string{"rootfs", "docker-archive"} {
+		sums[format] = digest.FromString(output1(t, b.command("karapace", "export", "t", "--format", format, "-o", "-")))
+	}
+	return sums
 }
