@@ -42,7 +42,7 @@ func (r *Record) Summary() Summary {
 const (
 	summariesName  = "summaries"
 	summariesLimit = 64 << 20
-	summariesMagic = "karapace summaries 2\n"
+	summariesMagic = "karapace summaries 3\n"
 	manySummaries  = 100
 	// settledAfter is how long ago a record was changed at least, so that another change would have another time: some ticks of
 	// the kernel's clock, or more than a second where a file system keeps no smaller part of one.
@@ -67,15 +67,15 @@ func (s *Store) Summaries() ([]Summary, []error) {
 	}
 	defer envs.Close()
 	present := generation{boot: boot(), envs: identify(int(envs.Fd()), ".")}
-	if present.is(known.generation) && len(known.entries) > 0 {
-		return summariesOf(known.entries), nil
+	if present.is(known.generation) && len(known.summaries) > 0 {
+		return known.summaries, nil
 	}
-	now := make([]identity, len(known.entries))
-	eachOf(len(now), func(i int) { now[i] = identify(int(envs.Fd()), string(known.entries[i].EnvID)+"/"+recordName) })
+	now := make([]identity, len(known.summaries))
+	eachOf(len(now), func(i int) { now[i] = identify(int(envs.Fd()), string(known.summaries[i].EnvID)+"/"+recordName) })
 	entries := make([]summaryEntry, 0, len(now))
-	for i, e := range known.entries {
-		if now[i].is(e.identity) {
-			entries = append(entries, e)
+	for i, of := range known.identities {
+		if now[i].is(of) {
+			entries = append(entries, summaryEntry{known.summaries[i], of})
 		}
 	}
 	return s.readOthers(int(envs.Fd()), present, known.generation, entries)
@@ -170,10 +170,12 @@ func (s *Store) rememberSummaries(present generation, entries []summaryEntry) {
 	b = append(b, 0, 0, 0, 0)
 	b = appendText(b, present.boot)
 	b = present.envs.append(b)
+	shared := sharedTexts{}
 	for _, e := range entries {
-		for _, text := range []string{string(e.EnvID), e.Name, e.State, e.Arch, e.Backend, e.BaseImage,
+		b = appendText(appendText(b, string(e.EnvID)), e.Name)
+		for _, text := range []string{e.State, e.Arch, e.Backend, e.BaseImage,
 			string(e.BaseLayer), string(e.PackageLayer), string(e.ImageDigest), string(e.Current)} {
-			b = appendText(b, text)
+			b = shared.append(b, text)
 		}
 		b = binary.LittleEndian.AppendUint64(b, uint64(e.CreatedAt.UnixNano()))
 		b = e.identity.append(b)
@@ -194,6 +196,19 @@ func appendText(b []byte, text string) []byte {
 	return append(binary.AppendUvarint(b, uint64(len(text))), text...)
 }
 
+// sharedTexts are the numbers of texts that many environments have in common, of which each is written once: what is new has the next
+// number, and stands behind it.
+type sharedTexts map[string]uint64
+
+func (t sharedTexts) append(b []byte, text string) []byte {
+	if n, ok := t[text]; ok {
+		return binary.AppendUvarint(b, n)
+	}
+	n := uint64(len(t))
+	t[text] = n
+	return appendText(binary.AppendUvarint(b, n), text)
+}
+
 func (i identity) append(b []byte) []byte {
 	for _, n := range [...]uint64{i.ino, i.size, i.changed} {
 		b = binary.LittleEndian.AppendUint64(b, n)
@@ -204,7 +219,8 @@ func (i identity) append(b []byte) []byte {
 // remembered is what the file of summaries holds: all there were, in order, at a time.
 type remembered struct {
 	generation
-	entries []summaryEntry
+	summaries  []Summary
+	identities []identity // of their records
 }
 
 // rememberedSummaries are none where the file has a wrong byte.
@@ -222,31 +238,34 @@ func (s *Store) rememberedSummaries() remembered {
 }
 
 func decodeSummaries(body string) remembered {
+	const usual = 128 // bytes of one
 	d := summaryDecoder{rest: body}
-	r := remembered{generation{boot: d.text(), envs: d.identity()}, make([]summaryEntry, 0, len(body)/256)}
+	r := remembered{generation{boot: d.text(), envs: d.identity()}, make([]Summary, 0, len(body)/usual), make([]identity, 0, len(body)/usual)}
 	for d.rest != "" {
-		e := summaryEntry{Summary: Summary{
-			EnvID: manifest.EnvID(d.text()), Name: d.text(), State: d.text(), Arch: d.text(), Backend: d.text(), BaseImage: d.text(),
-			BaseLayer: digest.Digest(d.text()), PackageLayer: digest.Digest(d.text()), ImageDigest: digest.Digest(d.text()), Current: digest.Digest(d.text()),
+		r.summaries = append(r.summaries, Summary{
+			EnvID: manifest.EnvID(d.text()), Name: d.text(), State: d.shared(), Arch: d.shared(), Backend: d.shared(), BaseImage: d.shared(),
+			BaseLayer: digest.Digest(d.shared()), PackageLayer: digest.Digest(d.shared()), ImageDigest: digest.Digest(d.shared()), Current: digest.Digest(d.shared()),
 			CreatedAt: time.Unix(0, int64(d.number())).UTC(),
-		}}
-		e.identity = d.identity()
-		if d.failed {
-			return remembered{}
-		}
-		r.entries = append(r.entries, e)
+		})
+		r.identities = append(r.identities, d.identity())
+	}
+	if d.failed {
+		return remembered{}
 	}
 	return r
 }
 
 type summaryDecoder struct {
 	rest   string
+	texts  []string // shared
 	failed bool
 }
 
+func (d *summaryDecoder) fail() { d.rest, d.failed = "", true }
+
 func (d *summaryDecoder) take(n uint64) string {
 	if n > uint64(len(d.rest)) {
-		d.rest, d.failed = "", true
+		d.fail()
 		return ""
 	}
 	taken := d.rest[:n]
@@ -254,19 +273,33 @@ func (d *summaryDecoder) take(n uint64) string {
 	return taken
 }
 
-func (d *summaryDecoder) text() string {
-	var n uint64
+func (d *summaryDecoder) uvarint() (n uint64) {
 	for shift := 0; ; shift += 7 {
 		b := d.take(1)
 		if b == "" || shift > 28 {
-			d.rest, d.failed = "", true
-			return ""
+			d.fail()
+			return 0
 		}
 		n |= uint64(b[0]&0x7f) << shift
 		if b[0] < 0x80 {
-			return d.take(n)
+			return n
 		}
 	}
+}
+
+func (d *summaryDecoder) text() string { return d.take(d.uvarint()) }
+
+func (d *summaryDecoder) shared() string {
+	n := d.uvarint()
+	switch have := uint64(len(d.texts)); {
+	case n < have:
+		return d.texts[n]
+	case n > have:
+		d.fail()
+		return ""
+	}
+	d.texts = append(d.texts, d.text())
+	return d.texts[n]
 }
 
 func (d *summaryDecoder) identity() identity { return identity{d.number(), d.number(), d.number()} }

@@ -55,7 +55,7 @@ func TestSummaries(t *testing.T) {
 	for range 600 { // what is younger is not remembered
 		time.Sleep(settledAfter)
 		same(t, s, "nothing remembered")
-		if r := s.rememberedSummaries(); len(r.entries) == manySummaries+20 && r.known() && r.entries[0].identity != (identity{}) {
+		if r := s.rememberedSummaries(); len(r.summaries) == manySummaries+20 && r.known() && r.identities[0] != (identity{}) {
 			break
 		}
 	}
@@ -68,8 +68,8 @@ func TestSummaries(t *testing.T) {
 		t.Errorf("it was written again for nothing: %v", err)
 	}
 	same(t, s, "nothing remembered")
-	if r := s.rememberedSummaries(); len(r.entries) != manySummaries+20 || !r.known() {
-		t.Fatalf("%d are remembered", len(r.entries))
+	if r := s.rememberedSummaries(); len(r.summaries) != manySummaries+20 || !r.known() {
+		t.Fatalf("%d are remembered", len(r.summaries))
 	}
 	same(t, s, "all remembered")
 
@@ -114,8 +114,8 @@ func TestSummaries(t *testing.T) {
 			if err := os.WriteFile(file, b, 0o644); err != nil {
 				t.Fatal(err)
 			}
-			if r := s.rememberedSummaries(); len(r.entries) != 0 {
-				t.Fatalf("with a wrong byte at %d %d are remembered", at, len(r.entries))
+			if r := s.rememberedSummaries(); len(r.summaries) != 0 {
+				t.Fatalf("with a wrong byte at %d %d are remembered", at, len(r.summaries))
 			}
 		}
 	}
@@ -128,7 +128,7 @@ func settle(t *testing.T, s *Store, n int) remembered {
 	for range 600 { // what is younger is not remembered
 		s.Summaries()
 		present := generation{boot(), identify(unix.AT_FDCWD, s.Path("envs"))}
-		if r := s.rememberedSummaries(); len(r.entries) == n && r.is(present) {
+		if r := s.rememberedSummaries(); len(r.summaries) == n && r.is(present) {
 			return r
 		}
 		time.Sleep(settledAfter)
@@ -166,7 +166,11 @@ func TestSummariesGeneration(t *testing.T) {
 		t.Errorf("every record was looked at: %v", bad)
 	}
 	before.boot = "another"
-	s.rememberSummaries(before.generation, before.entries)
+	entries := make([]summaryEntry, len(before.summaries))
+	for i, sum := range before.summaries {
+		entries[i] = summaryEntry{sum, before.identities[i]}
+	}
+	s.rememberSummaries(before.generation, entries)
 	same(t, s, "after a boot")
 }
 
@@ -184,7 +188,7 @@ func FuzzSummaries(f *testing.F) {
 	f.Add([]byte("\x40aaaa"))
 	f.Add([]byte("\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01"))
 	f.Fuzz(func(t *testing.T, body []byte) {
-		for _, e := range decodeSummaries(string(body)).entries {
+		for _, e := range decodeSummaries(string(body)).summaries {
 			if len(e.EnvID)+len(e.Name) > len(body) {
 				t.Errorf("%d bytes of names from %d", len(e.EnvID)+len(e.Name), len(body))
 			}
