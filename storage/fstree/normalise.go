@@ -39,9 +39,10 @@ func Normalise(ctx context.Context, dir string, opts NormaliseOptions) error {
 }
 
 type normaliser struct {
-	ctx   context.Context
-	opts  *NormaliseOptions
-	marks marks
+	ctx    context.Context
+	opts   *NormaliseOptions
+	marks  marks
+	counts bool // the links of a directory are two, and one for each directory in it
 }
 
 func (n *normaliser) run(dir string) error {
@@ -58,6 +59,7 @@ func (n *normaliser) run(dir string) error {
 		return err
 	}
 	defer unix.Close(fd)
+	n.counts = countsDirs(fd)
 	if _, err := n.children(fd, "", low, n.opts.Policy.rules()); err != nil {
 		return err
 	}
@@ -221,6 +223,9 @@ func (n *normaliser) settleTime(s *spot) error {
 }
 
 func (n *normaliser) directory(s *spot) (stays bool, err error) {
+	if n.opts.Unpacked && n.counts && s.st.Nlink == 2 && len(s.actions)+len(s.rules) == 0 {
+		return true, setMtime(s.dir, s.name, n.opts.Epoch) // there is nothing in it but what is normal already
+	}
 	fd, err := openDir(s.dir, s.name)
 	if err != nil {
 		return false, err

@@ -383,6 +383,8 @@ func TestNormaliseUnpacked(t *testing.T) {
 		ent{name: "./var/mail/link", typ: tar.TypeSymlink, link: "own"},
 		ent{name: "./big", body: "small"},
 		ent{name: "./run/", mode: 0o700},
+		ent{name: "./deep/er/est/file", body: "a directory with directories in it, and one with none"},
+		ent{name: "./deep/alone/", mode: 0o711},
 		ent{name: "./listed/", pax: map[string]string{"SCHILY.acl.default": "user::rwx,user:7:r-x,group::r-x,mask::r-x,other::r-x"}},
 		ent{name: "./listed/file", body: "x", mode: 0o640, pax: map[string]string{"SCHILY.acl.access": "user::rw-,user:7:r--,group::r--,mask::r--,other::r--"}},
 	)...)

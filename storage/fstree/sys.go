@@ -78,6 +78,19 @@ func lstatat(dir int, name string) (st unix.Stat_t, err error) {
 	return st, err
 }
 
+// countsDirs tells whether the file system of fd counts the directories in one among its links. Others say 1, or anything.
+func countsDirs(fd int) bool {
+	var fs unix.Statfs_t
+	if again(func() error { return unix.Fstatfs(fd, &fs) }) != nil {
+		return false
+	}
+	switch int64(fs.Type) {
+	case unix.EXT4_SUPER_MAGIC, unix.XFS_SUPER_MAGIC, unix.TMPFS_MAGIC:
+		return true
+	}
+	return false
+}
+
 var direntBuffers = sync.Pool{New: func() any { b := make([]byte, 64<<10); return &b }}
 
 // dirent is a name in a directory. mayWhiteout is false when the file system says that it is no character device, leaf is
