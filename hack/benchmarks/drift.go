@@ -42,8 +42,8 @@ func (l *lab) addDiffs(ctx context.Context, g *group) error {
 		{"sh", "-c", both, l.archive, archive, tree},
 		{l.karapace, "build", l.path("home", "added.toml"), "--name", "added"},
 		{l.karapace, "build", l.path("home", "rewritten.toml"), "--name", "rewritten"},
-		{l.karapace, "exec", "added", "-u", "0", "--", "busybox", "cp", "-r", tree + "/usr", "/"},
-		{l.karapace, "exec", "rewritten", "-u", "0", "--", "busybox", "cp", "-r", tree + "/usr", "/"},
+		{l.karapace, "exec", "--profile", "desktop", "added", "-u", "0", "--", "busybox", "cp", "-r", tree + "/usr", "/"},
+		{l.karapace, "exec", "--profile", "desktop", "rewritten", "-u", "0", "--", "busybox", "cp", "-r", tree + "/usr", "/"},
 	} {
 		if _, err := l.do(ctx, argv...); err != nil {
 			return err

@@ -49,7 +49,7 @@ func (l *lab) addLife(ctx context.Context, g *group) error {
 	}
 	do := func(argv ...string) error { _, err := l.do(ctx, argv...); return err }
 	drift := func(name string) error {
-		return errors.Join(do(l.karapace, "exec", name, "-u", "0", "--", "busybox", "cp", "-r", tree+"/usr", "/"), l.sync(ctx))
+		return errors.Join(do(l.karapace, "exec", "--profile", "desktop", name, "-u", "0", "--", "busybox", "cp", "-r", tree+"/usr", "/"), l.sync(ctx))
 	}
 
 	// Snapshots of the same files differ by their time, so that none has been there before; those of earlier runs go.
