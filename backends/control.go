@@ -20,9 +20,6 @@ func Running(stateDir string) (Status, error) {
 	return Status(s), nil
 }
 
-// AllRunning says of each of many state directories whether it has a container that runs. Where that cannot be known it says no.
-func AllRunning(stateDirs []string) []bool { return envlock.QueryAll(stateDirs) }
-
 // Stop sends TERM to everything in the container of a state directory, KILL after the grace time, and returns when
 // nothing of it is left: no process, no mount. A container that does not run gives ErrNotRunning.
 func Stop(ctx context.Context, stateDir string, grace time.Duration) error {

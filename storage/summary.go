@@ -40,10 +40,10 @@ func (r *Record) Summary() Summary {
 // record is the file it was taken from. After a boot the time may be an earlier one than that of the records. The file as a whole is worth
 // nothing more than the time to read all records; one that is damaged by others may stay unnoticed until the next change.
 const (
-	summariesName  = "summaries"
-	summariesLimit = 64 << 20
-	summariesMagic = "karapace summaries 3\n"
-	manySummaries  = 100
+	summariesName   = "summaries"
+	rememberedLimit = 64 << 20
+	summariesMagic  = "karapace summaries 3\n"
+	manySummaries   = 100
 	// settledAfter is how long ago a record was changed at least, so that another change would have another time: some ticks of
 	// the kernel's clock, or more than a second where a file system keeps no smaller part of one.
 	settledAfter  = 100 * time.Millisecond
@@ -60,13 +60,13 @@ type summaryEntry struct {
 
 // Summaries are those of all records, oldest first. Damaged records come as errors beside the good ones.
 func (s *Store) Summaries() ([]Summary, []error) {
-	known := s.rememberedSummaries()
+	known := decodeSummaries(s.remembered(summariesName, summariesMagic))
 	envs, err := os.Open(s.Path("envs"))
 	if err != nil {
 		return nil, []error{&Error{Path: s.root, Msg: err.Error()}}
 	}
 	defer envs.Close()
-	present := generation{boot: boot(), envs: identify(int(envs.Fd()), ".")}
+	present := generation{boot(), identify(int(envs.Fd()), ".")}
 	if present.is(known.generation) && len(known.summaries) > 0 {
 		return known.summaries, nil
 	}
@@ -128,13 +128,13 @@ func summariesOf(entries []summaryEntry) []Summary {
 // is says whether both are known, and the same.
 func (i identity) is(j identity) bool { return i == j && i != identity{} }
 
-// generation tells what all records are at a time from what they are at every other one.
+// generation tells a time from every other one by what a file or directory was that everybody changes.
 type generation struct {
 	boot string
-	envs identity // the directory's
+	of   identity
 }
 
-func (g generation) known() bool { return g.boot != "" && g.envs != identity{} }
+func (g generation) known() bool { return g.boot != "" && g.of != identity{} }
 
 // is says whether both are known, and the same.
 func (g generation) is(h generation) bool { return g == h && g.known() }
@@ -166,10 +166,7 @@ func identify(dir int, path string) identity {
 
 // rememberSummaries is for the next list; that it cannot be written harms nobody.
 func (s *Store) rememberSummaries(present generation, entries []summaryEntry) {
-	b := []byte(summariesMagic)
-	b = append(b, 0, 0, 0, 0)
-	b = appendText(b, present.boot)
-	b = present.envs.append(b)
+	b := present.append(nil)
 	shared := sharedTexts{}
 	for _, e := range entries {
 		b = appendText(appendText(b, string(e.EnvID)), e.Name)
@@ -180,16 +177,33 @@ func (s *Store) rememberSummaries(present generation, entries []summaryEntry) {
 		b = binary.LittleEndian.AppendUint64(b, uint64(e.CreatedAt.UnixNano()))
 		b = e.identity.append(b)
 	}
-	body := b[len(summariesMagic)+4:]
-	binary.LittleEndian.PutUint32(b[len(summariesMagic):], crc32.Checksum(body, crc32.MakeTable(crc32.Castagnoli)))
-	f, err := os.CreateTemp(s.Path("tmp"), summariesName)
+	s.remember(summariesName, summariesMagic, b)
+}
+
+// remember writes a file that is worth nothing more than the time it saves: it is not flushed.
+func (s *Store) remember(name, magic string, body []byte) {
+	head := binary.LittleEndian.AppendUint32([]byte(magic), crc32.Checksum(body, crc32.MakeTable(crc32.Castagnoli)))
+	f, err := os.CreateTemp(s.Path("tmp"), name)
 	if err != nil {
 		return
 	}
-	_, err = f.Write(b)
-	if errors.Join(err, f.Close()) != nil || os.Rename(f.Name(), s.Path(summariesName)) != nil {
+	_, err = f.Write(append(head, body...))
+	if errors.Join(err, f.Close()) != nil || os.Rename(f.Name(), s.Path(name)) != nil {
 		os.Remove(f.Name())
 	}
+}
+
+// remembered is what such a file holds, nothing where it has a wrong byte.
+func (s *Store) remembered(name, magic string) (body string) {
+	file, err := readBounded(s.Path(name), rememberedLimit)
+	if err != nil || len(file) < len(magic)+4 || string(file[:len(magic)]) != magic {
+		return ""
+	}
+	sum, rest := binary.LittleEndian.Uint32(file[len(magic):]), file[len(magic)+4:]
+	if crc32.Checksum(rest, crc32.MakeTable(crc32.Castagnoli)) != sum {
+		return ""
+	}
+	return string(rest)
 }
 
 func appendText(b []byte, text string) []byte {
@@ -209,6 +223,8 @@ func (t sharedTexts) append(b []byte, text string) []byte {
 	return appendText(binary.AppendUvarint(b, n), text)
 }
 
+func (g generation) append(b []byte) []byte { return g.of.append(appendText(b, g.boot)) }
+
 func (i identity) append(b []byte) []byte {
 	for _, n := range [...]uint64{i.ino, i.size, i.changed} {
 		b = binary.LittleEndian.AppendUint64(b, n)
@@ -216,31 +232,20 @@ func (i identity) append(b []byte) []byte {
 	return b
 }
 
-// remembered is what the file of summaries holds: all there were, in order, at a time.
-type remembered struct {
+// rememberedSummaries are all there were, in order, at a time.
+type rememberedSummaries struct {
 	generation
 	summaries  []Summary
 	identities []identity // of their records
 }
 
-// rememberedSummaries are none where the file has a wrong byte.
-func (s *Store) rememberedSummaries() remembered {
-	file, err := readBounded(s.Path(summariesName), summariesLimit)
-	if err != nil || len(file) < len(summariesMagic)+4 || string(file[:len(summariesMagic)]) != summariesMagic {
-		return remembered{}
-	}
-	sum := binary.LittleEndian.Uint32(file[len(summariesMagic):])
-	body := file[len(summariesMagic)+4:]
-	if crc32.Checksum(body, crc32.MakeTable(crc32.Castagnoli)) != sum {
-		return remembered{}
-	}
-	return decodeSummaries(string(body))
-}
-
-func decodeSummaries(body string) remembered {
+func decodeSummaries(body string) rememberedSummaries {
 	const usual = 128 // bytes of one
+	if body == "" {
+		return rememberedSummaries{}
+	}
 	d := summaryDecoder{rest: body}
-	r := remembered{generation{boot: d.text(), envs: d.identity()}, make([]Summary, 0, len(body)/usual), make([]identity, 0, len(body)/usual)}
+	r := rememberedSummaries{d.generation(), make([]Summary, 0, len(body)/usual), make([]identity, 0, len(body)/usual)}
 	for d.rest != "" {
 		r.summaries = append(r.summaries, Summary{
 			EnvID: manifest.EnvID(d.text()), Name: d.text(), State: d.shared(), Arch: d.shared(), Backend: d.shared(), BaseImage: d.shared(),
@@ -250,7 +255,7 @@ func decodeSummaries(body string) remembered {
 		r.identities = append(r.identities, d.identity())
 	}
 	if d.failed {
-		return remembered{}
+		return rememberedSummaries{}
 	}
 	return r
 }
@@ -301,6 +306,8 @@ func (d *summaryDecoder) shared() string {
 	d.texts = append(d.texts, d.text())
 	return d.texts[n]
 }
+
+func (d *summaryDecoder) generation() generation { return generation{d.text(), d.identity()} }
 
 func (d *summaryDecoder) identity() identity { return identity{d.number(), d.number(), d.number()} }
 

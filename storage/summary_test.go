@@ -55,7 +55,7 @@ func TestSummaries(t *testing.T) {
 	for range 600 { // what is younger is not remembered
 		time.Sleep(settledAfter)
 		same(t, s, "nothing remembered")
-		if r := s.rememberedSummaries(); len(r.summaries) == manySummaries+20 && r.known() && r.identities[0] != (identity{}) {
+		if r := decodeSummaries(s.remembered(summariesName, summariesMagic)); len(r.summaries) == manySummaries+20 && r.known() && r.identities[0] != (identity{}) {
 			break
 		}
 	}
@@ -68,7 +68,7 @@ func TestSummaries(t *testing.T) {
 		t.Errorf("it was written again for nothing: %v", err)
 	}
 	same(t, s, "nothing remembered")
-	if r := s.rememberedSummaries(); len(r.summaries) != manySummaries+20 || !r.known() {
+	if r := decodeSummaries(s.remembered(summariesName, summariesMagic)); len(r.summaries) != manySummaries+20 || !r.known() {
 		t.Fatalf("%d are remembered", len(r.summaries))
 	}
 	same(t, s, "all remembered")
@@ -114,7 +114,7 @@ func TestSummaries(t *testing.T) {
 			if err := os.WriteFile(file, b, 0o644); err != nil {
 				t.Fatal(err)
 			}
-			if r := s.rememberedSummaries(); len(r.summaries) != 0 {
+			if r := decodeSummaries(s.remembered(summariesName, summariesMagic)); len(r.summaries) != 0 {
 				t.Fatalf("with a wrong byte at %d %d are remembered", at, len(r.summaries))
 			}
 		}
@@ -123,18 +123,18 @@ func TestSummaries(t *testing.T) {
 }
 
 // settle lists until everything is remembered.
-func settle(t *testing.T, s *Store, n int) remembered {
+func settle(t *testing.T, s *Store, n int) rememberedSummaries {
 	t.Helper()
 	for range 600 { // what is younger is not remembered
 		s.Summaries()
 		present := generation{boot(), identify(unix.AT_FDCWD, s.Path("envs"))}
-		if r := s.rememberedSummaries(); len(r.summaries) == n && r.is(present) {
+		if r := decodeSummaries(s.remembered(summariesName, summariesMagic)); len(r.summaries) == n && r.is(present) {
 			return r
 		}
 		time.Sleep(settledAfter)
 	}
 	t.Fatal("nothing is remembered")
-	return remembered{}
+	return rememberedSummaries{}
 }
 
 // What is remembered counts until a record is written through the store, and in the same boot.

@@ -132,7 +132,7 @@ func directories() []string {
 
 // Names are all that the directory of a store may hold.
 func Names() []string {
-	return append(directories(), "version", "fetched", "quarantine", "backup", "transit", "pushed", summariesName)
+	return append(directories(), "version", "fetched", "quarantine", "backup", "transit", "pushed", summariesName, startedName, runningName)
 }
 
 // notOurs returns the first name that a store which is being created, or was not removed to the end, would not have.

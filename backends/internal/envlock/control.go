@@ -6,15 +6,12 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"strconv"
-	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/karapace/karapace/backends/internal/cgroup"
 	"github.com/karapace/karapace/backends/internal/rawproc"
-	"github.com/karapace/karapace/backends/internal/smallfile"
 )
 
 // Status is what the kernel knows about a container.
@@ -62,70 +59,6 @@ func Groups(dir string) (pid int, groups []string) {
 		return 0, nil
 	}
 	return pid, readNote(lock).Groups
-}
-
-// QueryAll says of each of many containers whether it runs. It opens the locks of none as long as nobody on the system has a
-// lock like those of containers (proc_locks(5)), and is not told of a container that is just starting or ending.
-func QueryAll(dirs []string) []bool {
-	all := make([]bool, len(dirs))
-	held, err := lockedFiles()
-	if err == nil && len(held) == 0 {
-		return all
-	}
-	told := err == nil && tellsInodes(dirs)
-	for i, dir := range dirs {
-		if told && !held[inode(filepath.Join(dir, lockName))] {
-			continue
-		}
-		status, err := Query(dir)
-		all[i] = err == nil && status.Running
-	}
-	return all
-}
-
-// tellsInodes says whether the file system of the first directory that is there, which all share, tells everybody the inodes of
-// /proc/locks.
-func tellsInodes(dirs []string) bool {
-	for _, dir := range dirs {
-		var fs unix.Statfs_t
-		if unix.Statfs(dir, &fs) != nil {
-			continue
-		}
-		switch int64(fs.Type) {
-		case unix.EXT4_SUPER_MAGIC, unix.XFS_SUPER_MAGIC, unix.BTRFS_SUPER_MAGIC, unix.TMPFS_MAGIC, unix.F2FS_SUPER_MAGIC:
-			return true
-		}
-		return false
-	}
-	return true // there is no lock
-}
-
-// inode is a file's; 0, which none has, for one that is not there.
-func inode(path string) uint64 {
-	var st unix.Stat_t
-	if unix.Lstat(path, &st) != nil {
-		return 0
-	}
-	return st.Ino
-}
-
-// lockedFiles are the inodes on which somebody has a record lock on the first byte, and to read.
-func lockedFiles() (map[uint64]bool, error) {
-	text, err := smallfile.Read("/proc/locks")
-	if err != nil {
-		return nil, err
-	}
-	inodes := map[uint64]bool{}
-	for line := range strings.Lines(string(text)) {
-		f := strings.Fields(line) // 1: POSIX ADVISORY READ 815 fe:00:4711 0 0
-		if len(f) != 8 || f[1] != "POSIX" || f[3] != "READ" || f[6] != "0" || f[7] != "0" {
-			continue
-		}
-		if n, err := strconv.ParseUint(f[5][strings.LastIndexByte(f[5], ':')+1:], 10, 64); err == nil {
-			inodes[n] = true
-		}
-	}
-	return inodes, nil
 }
 
 // open returns the first process of a running container and its note; ErrNotRunning when there is none.

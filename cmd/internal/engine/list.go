@@ -32,8 +32,13 @@ type Environment struct {
 
 // Describe tells about a record, and asks the kernel whether it runs.
 func (e *Engine) Describe(r *storage.Record) Environment {
-	st, err := backends.Running(e.stateDir(r.EnvID))
-	return environment(r.Summary(), err == nil && st.Running)
+	return environment(r.Summary(), e.runs(r.EnvID))
+}
+
+// runs asks the kernel.
+func (e *Engine) runs(id manifest.EnvID) bool {
+	st, err := backends.Running(e.stateDir(id))
+	return err == nil && st.Running
 }
 
 func (e *Engine) stateDir(id manifest.EnvID) string {
@@ -58,14 +63,14 @@ func (e *Engine) List() ([]Environment, []error) {
 		return nil, []error{err}
 	}
 	summaries, bad := s.Summaries()
-	dirs := make([]string, len(summaries))
+	ids := make([]manifest.EnvID, len(summaries))
 	for i, sum := range summaries {
-		dirs[i] = e.stateDir(sum.EnvID)
+		ids[i] = sum.EnvID
 	}
-	running := backends.AllRunning(dirs)
+	running := s.Running(ids, e.runs)
 	list := make([]Environment, 0, len(summaries))
-	for i, sum := range summaries {
-		list = append(list, environment(sum, running[i]))
+	for _, sum := range summaries {
+		list = append(list, environment(sum, running[sum.EnvID]))
 	}
 	for i := range bad {
 		bad[i] = storeFailure(bad[i])

@@ -113,8 +113,13 @@ func (e *Engine) session(ctx context.Context, s *storage.Store, r *storage.Recor
 		UserBus: e.userBus(r),
 		Profile: reach.Profile, SameProfile: o.Profile != "",
 
-		Starting: func() error { return settled(s, r) },
-		Waiting:  e.waitingToEnter,
+		Starting: func() error {
+			if err := settled(s, r); err != nil {
+				return err
+			}
+			return storeFailure(s.NoteStart())
+		},
+		Waiting: e.waitingToEnter,
 	}
 	if o.Terminal {
 		o.Stdio.Enter, o.Stdio.Leave = e.marks(r, len(o.Args) == 0)

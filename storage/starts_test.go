@@ -1,0 +1,110 @@
+package storage
+
+import (
+	"fmt"
+	"maps"
+	"os"
+	"testing"
+	"time"
+
+	"github.com/karapace/karapace/manifest"
+)
+
+// What has not been started since all were asked is not asked again.
+func TestRunning(t *testing.T) {
+	s := newStore(t)
+	var all []manifest.EnvID
+	for i := range manySummaries {
+		all = append(all, manifest.EnvID(fmt.Sprintf("%064x", i)))
+	}
+	runs := map[manifest.EnvID]bool{}
+	asking := func(when string) (asked int) {
+		t.Helper()
+		var questions [manySummaries]bool // several are asked at once
+		found := s.Running(all, func(id manifest.EnvID) bool {
+			var i int
+			fmt.Sscanf(string(id), "%x", &i)
+			questions[i] = true
+			return runs[id]
+		})
+		if !maps.Equal(found, runs) {
+			t.Errorf("%s: %v run, want %v", when, found, runs)
+		}
+		for _, q := range questions {
+			if q {
+				asked++
+			}
+		}
+		return asked
+	}
+	settled := func(when string, want int) {
+		t.Helper()
+		for range 600 { // a start of just now may not be the last
+			if asking(when) == want {
+				return
+			}
+			time.Sleep(settledAfter / 4)
+		}
+		t.Fatalf("%s: more than %d are asked", when, want)
+	}
+	start := func(id manifest.EnvID) {
+		t.Helper()
+		runs[id] = true
+		if err := s.NoteStart(); err != nil {
+			t.Fatal(err)
+		}
+	}
+
+	if n := asking("at first"); n != manySummaries {
+		t.Errorf("at first %d are asked", n)
+	}
+	settled("nothing runs", 0)
+	for i, id := range []manifest.EnvID{all[7], all[99], all[50]} {
+		start(id)
+		if n := asking("one started"); n != manySummaries {
+			t.Errorf("with one started %d are asked", n)
+		}
+		settled("some run", i+1)
+	}
+	delete(runs, all[99])
+	if n := asking("one ended"); n != 3 {
+		t.Errorf("with one ended %d are asked", n)
+	}
+
+	good, err := os.ReadFile(s.Path(runningName))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for at := range good {
+		bad := append([]byte(nil), good...)
+		bad[at] ^= 4
+		for _, b := range [][]byte{bad, good[:at]} {
+			if err := os.WriteFile(s.Path(runningName), b, 0o600); err != nil {
+				t.Fatal(err)
+			}
+			if then, ids := s.rememberedRunning(); then.known() || len(ids) > 0 {
+				t.Fatalf("with a wrong byte at %d %v are remembered", at, ids)
+			}
+		}
+	}
+	if n := asking("a damaged file"); n != manySummaries {
+		t.Errorf("with a damaged file %d are asked", n)
+	}
+	if err := os.Remove(s.Path(startedName)); err != nil {
+		t.Fatal(err)
+	}
+	if n := asking("no file"); n != manySummaries {
+		t.Errorf("without the file of starts %d are asked", n)
+	}
+
+	all = all[:manySummaries-1]
+	os.Remove(s.Path(runningName))
+	for range 2 {
+		if n := asking("few"); n != manySummaries-1 {
+			t.Errorf("of few %d are asked", n)
+		}
+	}
+	if _, err := os.Lstat(s.Path(runningName)); err == nil {
+		t.Error("a file for few environments")
+	}
+}
