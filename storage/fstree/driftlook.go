@@ -113,23 +113,10 @@ func differentXattrs(a, b int, dir bool) ([]string, error) {
 
 // shownXattrs is keptXattrs for what may hold values that no layer can keep.
 func shownXattrs(fd int, dir bool) ([]xattr, error) {
-	names, err := listXattrs(fd)
-	if err != nil {
-		return nil, err
-	}
-	var all []xattr
-	for _, name := range names {
-		if !kept(name, dir) {
-			continue
-		}
-		value, err := getXattr(fd, name)
-		if err != nil {
-			return nil, err
-		}
+	return readXattrs(fd, dir, func(name, value string) (string, error) {
 		if canonical, err := canonicalXattr(name, value); err == nil {
-			value = canonical
+			return canonical, nil
 		}
-		all = append(all, xattr{name, value})
-	}
-	return all, nil
+		return value, nil
+	})
 }

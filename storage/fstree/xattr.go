@@ -93,7 +93,9 @@ func getXattr(fd int, name string) (string, error) {
 }
 
 // keptXattrs reads the attributes that belong to the tree, sorted by name.
-func keptXattrs(fd int, dir bool) ([]xattr, error) {
+func keptXattrs(fd int, dir bool) ([]xattr, error) { return readXattrs(fd, dir, canonicalXattr) }
+
+func readXattrs(fd int, dir bool, canonical func(name, value string) (string, error)) ([]xattr, error) {
 	names, err := listXattrs(fd)
 	if err != nil {
 		return nil, err
@@ -107,7 +109,7 @@ func keptXattrs(fd int, dir bool) ([]xattr, error) {
 		if err != nil {
 			return nil, err
 		}
-		if value, err = canonicalXattr(name, value); err != nil {
+		if value, err = canonical(name, value); err != nil {
 			return nil, err
 		}
 		all = append(all, xattr{name, value})

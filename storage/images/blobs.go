@@ -145,16 +145,7 @@ func (v vaultFiles) open(name string) (*blob, error) {
 	if err != nil {
 		return nil, &os.PathError{Op: "open", Path: name, Err: err}
 	}
-	f := os.NewFile(uintptr(fd), name)
-	info, err := f.Stat()
-	if err == nil && !info.Mode().IsRegular() {
-		err = fmt.Errorf("%s is not a regular file", name)
-	}
-	if err != nil {
-		f.Close()
-		return nil, err
-	}
-	return &blob{f, info.Size(), f.Close}, nil
+	return regular(fd, name)
 }
 
 // UnpackLayer fills the directory dir with a layer of an environment, as the store keeps it, from the blob that d

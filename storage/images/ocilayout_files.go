@@ -44,6 +44,11 @@ func (d dirFiles) open(name string) (*blob, error) {
 	if err != nil {
 		return nil, &os.PathError{Op: "open", Path: name, Err: err}
 	}
+	return regular(fd, name)
+}
+
+// regular is the blob that an open file is; what is no regular file is closed.
+func regular(fd int, name string) (*blob, error) {
 	f := os.NewFile(uintptr(fd), name)
 	info, err := f.Stat()
 	if err == nil && !info.Mode().IsRegular() {
