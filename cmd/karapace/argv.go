@@ -1,7 +1,6 @@
 package main
 
 import (
-	"errors"
 	"fmt"
 	"strings"
 
@@ -142,7 +141,7 @@ func distance(a, b string) int {
 // commandArgs is what stands behind "--"; arguments in front of it that nothing took are an error.
 func (l *commandLine) commandArgs() ([]string, error) {
 	if !l.dashes || len(l.after) == 0 {
-		return nil, errors.New("no command to run: put it behind --, as in: karapace exec NAME -- ls -l")
+		return nil, fmt.Errorf("no command to run: put it behind --, as in: karapace %s NAME -- ls -l", l.command.Name)
 	}
 	return l.after, nil
 }
