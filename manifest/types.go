@@ -1,6 +1,10 @@
 package manifest
 
-import "github.com/opencontainers/go-digest"
+import (
+	"slices"
+
+	"github.com/opencontainers/go-digest"
+)
 
 // Manifest is a parsed and normalised karapace.toml: trimmed, lists sorted and free of duplicates.
 type Manifest struct {
@@ -89,6 +93,14 @@ type Repository struct {
 	Components string // separated by one space
 	SHA256     string // of the signed index as fetched, hexadecimal
 	Date       int64  // the index's own date, seconds since the epoch
+}
+
+// AddRepository adds one to those that a resolution used, unless it is among them: whoever configures it may have done so twice.
+func AddRepository(list []Repository, r Repository) []Repository {
+	if slices.Contains(list, r) {
+		return list
+	}
+	return append(list, r)
 }
 
 // VolatilePath is a path left out of the package layer because two builds differ in it.

@@ -290,7 +290,7 @@ func first(s string) (word, rest string) {
 func (p *aptPlan) answer(names []string, steps []step) (*Plan, error) {
 	plan := &Plan{}
 	for _, s := range p.suites {
-		plan.Repositories = append(plan.Repositories, s.Repository())
+		plan.Repositories = manifest.AddRepository(plan.Repositories, s.Repository())
 	}
 	planned := make(map[string]bool)
 	for _, st := range steps {

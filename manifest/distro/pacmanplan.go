@@ -282,7 +282,7 @@ func (p *pacmanPlan) answer(ctx context.Context, list []chosen) (*Plan, error) {
 		if r.Name == heldRepository {
 			continue
 		}
-		plan.Repositories = append(plan.Repositories, manifest.Repository{Location: r.url, Suite: r.Name, SHA256: r.sha256, Date: r.newest})
+		plan.Repositories = manifest.AddRepository(plan.Repositories, manifest.Repository{Location: r.url, Suite: r.Name, SHA256: r.sha256, Date: r.newest})
 	}
 	return plan, p.checkSignatures(ctx, signatures)
 }

@@ -103,7 +103,7 @@ func (p *rpmPlan) addProviders(r *rpmRepo, unknown map[string]*UnknownName) erro
 func (p *rpmPlan) answer(ctx context.Context, names []string, steps []rpmStep) (*Plan, error) {
 	plan := &Plan{}
 	for _, r := range p.repos {
-		plan.Repositories = append(plan.Repositories, r.Repository())
+		plan.Repositories = manifest.AddRepository(plan.Repositories, r.Repository())
 	}
 	planned := make(map[string]bool)
 	for _, s := range steps {

@@ -45,7 +45,7 @@ func ResolveBootstrap(ctx context.Context, f distro.Fetcher, b Bootstrap) (*Boot
 	}
 	plan := &BootstrapPlan{}
 	for _, s := range suites {
-		plan.Repositories = append(plan.Repositories, s.Repository())
+		plan.Repositories = manifest.AddRepository(plan.Repositories, s.Repository())
 	}
 	for _, p := range chosen {
 		if p.SHA256 == "" {
