@@ -58,8 +58,31 @@ type summaryEntry struct {
 	identity
 }
 
-// Summaries are those of all records, oldest first. Damaged records come as errors beside the good ones.
+// Summaries are those of all records, oldest first. Damaged records come as errors beside the good ones. Of several with one name, as
+// there are while a rebuild replaces an environment, or when it has ended early, only the one that the name leads to has it.
 func (s *Store) Summaries() ([]Summary, []error) {
+	all, bad := s.allSummaries()
+	holders := make(map[string]int, len(all))
+	for i := range all {
+		name := all[i].Name
+		j, twice := holders[name]
+		holders[name] = i
+		if name == "" || !twice {
+			continue
+		}
+		holder := s.named(name)
+		switch {
+		case holder == nil:
+		case holder.EnvID == all[j].EnvID:
+			all[i].Name, holders[name] = "", j
+		default:
+			all[j].Name = ""
+		}
+	}
+	return all, bad
+}
+
+func (s *Store) allSummaries() ([]Summary, []error) {
 	known := decodeSummaries(s.remembered(summariesName, summariesMagic))
 	envs, err := os.Open(s.Path("envs"))
 	if err != nil {

@@ -174,6 +174,36 @@ func TestSummariesGeneration(t *testing.T) {
 	same(t, s, "after a boot")
 }
 
+// Of two environments with one name the one has it that the name leads to.
+func TestSummariesOfOneName(t *testing.T) {
+	for _, n := range []int{3, manySummaries} {
+		s := crowded(t, n)
+		first, second := manifest.EnvID(fmt.Sprintf("%064x", 0)), manifest.EnvID(fmt.Sprintf("%064x", n-1))
+		r, err := s.Record(second)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.Name = "e0"
+		if err := s.WriteRecord(r); err != nil {
+			t.Fatal(err)
+		}
+		for _, holder := range []manifest.EnvID{first, second, first} {
+			if err := s.LinkName("e0", holder); err != nil {
+				t.Fatal(err)
+			}
+			all, bad := s.Summaries()
+			if len(all) != n || len(bad) > 0 {
+				t.Fatalf("%d summaries, %v", len(all), bad)
+			}
+			for _, sum := range all {
+				if want := sum.EnvID == holder; (sum.Name == "e0") != want || sum.Name == "" && sum.EnvID != first && sum.EnvID != second {
+					t.Errorf("of %d, while the name leads to %s, %s is called %q", n, holder, sum.EnvID, sum.Name)
+				}
+			}
+		}
+	}
+}
+
 // What is remembered of a hundred environments costs one file: a store of few has none.
 func TestFewSummaries(t *testing.T) {
 	s := crowded(t, 3)

@@ -67,6 +67,11 @@ func (s *Store) AbandonedFiles() ([]*Scratch, error) {
 	return left, nil
 }
 
+// AbandonedVersions are the same in a directory that has not become a store.
+func AbandonedVersions(root string) ([]*Scratch, error) {
+	return abandonedIn(root, tempPrefix+"version-", isFile)
+}
+
 // AbandonedNames returns the links of LinkName that never got their names. Call it within ChangeNames.
 func (s *Store) AbandonedNames() ([]string, error) {
 	return filepath.Glob(s.Path("names", tempPrefix+"*"))

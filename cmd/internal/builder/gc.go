@@ -218,7 +218,7 @@ func (w *worker) oldScratch(context.Context, *roots) ([]garbage, error) {
 	var all []garbage
 	for _, s := range left {
 		all = append(all, garbage{
-			wire.Garbage{Kind: "scratch", ID: filepath.Base(s.Dir), Size: storage.Size(s.Dir), Reason: "a command that ended early has left it"},
+			wire.Scratch(filepath.Base(s.Dir), storage.Size(s.Dir)),
 			func() error { defer s.Release(); return fstree.RemoveAll(s.Dir) },
 		})
 	}
@@ -237,7 +237,7 @@ func (w *worker) oldTemporary(ctx context.Context, _ *roots) ([]garbage, error) 
 		if err != nil {
 			id = path
 		}
-		all = append(all, garbage{wire.Garbage{Kind: "scratch", ID: id, Size: storage.Size(path), Reason: "a command that ended early has left it"}, remove})
+		all = append(all, garbage{wire.Scratch(id, storage.Size(path)), remove})
 	}
 	for _, f := range files {
 		item(f.Dir, func() error { defer f.Release(); return os.Remove(f.Dir) })

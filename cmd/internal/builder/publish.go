@@ -124,21 +124,25 @@ func (b *build) exchange(dir, scratch string, r *storage.Record, renewal *renewa
 	if err == nil && !b.req.Fresh {
 		return false, b.reuse(have, r)
 	}
-	if err := b.store.LinkName(r.Name, r.EnvID); err != nil {
-		return false, err
+	replaces := old != nil && old.EnvID != r.EnvID
+	handover := replaces && old.Name == r.Name
+	if !handover {
+		if err := b.store.LinkName(r.Name, r.EnvID); err != nil {
+			return false, err
+		}
 	}
 	if renewal.same != nil && have != nil {
 		err = b.renewInPlace(dir, r, have, renewal)
 	} else {
 		err = b.replaceDir(dir, r)
 	}
-	if err != nil {
-		return false, err
+	if err == nil && handover { // until here the name leads to the old one
+		err = b.store.LinkName(r.Name, r.EnvID)
 	}
-	if old != nil && old.EnvID != r.EnvID {
-		return true, b.retire(old, scratch)
+	if err == nil && replaces {
+		err = b.retire(old, scratch)
 	}
-	return true, nil
+	return err == nil, err
 }
 
 // reuse keeps an environment that is there already. It has one name; giving it another is renaming.

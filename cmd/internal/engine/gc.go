@@ -3,6 +3,8 @@ package engine
 import (
 	"context"
 	"errors"
+	"os"
+	"path/filepath"
 
 	"github.com/karapace/karapace/cmd/internal/wire"
 	"github.com/karapace/karapace/storage"
@@ -16,7 +18,7 @@ type Garbage = wire.Garbage
 func (e *Engine) GC(ctx context.Context, dryRun, quarantine bool) ([]Garbage, error) {
 	s, err := e.store()
 	if errors.Is(err, storage.ErrNoStore) {
-		return []Garbage{}, nil
+		return e.collectRemains(dryRun)
 	}
 	if err != nil {
 		return nil, err
@@ -24,4 +26,18 @@ func (e *Engine) GC(ctx context.Context, dryRun, quarantine bool) ([]Garbage, er
 	var res wire.GCResult
 	err = e.call(ctx, s, wire.Request{GC: &wire.GC{DryRun: dryRun, Quarantine: quarantine}}, &res)
 	return res.Removed, err
+}
+
+// collectRemains removes what is left of the making of a store that ended before it was one.
+func (e *Engine) collectRemains(dryRun bool) ([]Garbage, error) {
+	all := []Garbage{}
+	left, err := storage.AbandonedVersions(e.StoreRoot)
+	for _, f := range left {
+		all = append(all, wire.Scratch(filepath.Base(f.Dir), storage.Size(f.Dir)))
+		if !dryRun {
+			err = errors.Join(err, os.Remove(f.Dir))
+		}
+		f.Release()
+	}
+	return all, storeFailure(err)
 }

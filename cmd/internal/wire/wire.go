@@ -173,6 +173,11 @@ type Garbage struct {
 	Reason string `json:"reason"`
 }
 
+// Scratch is the garbage of a command that ended early: a file or directory.
+func Scratch(id string, size int64) Garbage {
+	return Garbage{Kind: "scratch", ID: id, Size: size, Reason: "a command that ended early has left it"}
+}
+
 // Event is one line of the answer.
 type Event struct {
 	Step     string          `json:"step,omitempty"`     // a new step of the work began
