@@ -72,7 +72,7 @@ func (p *Plan) run(ctx context.Context, backend string, io backends.Stdio, start
 	s := &Session{
 		Pidfd: lock.Pidfd, Flags: p.Flags,
 		Command: Command{Process: p.Spec.Process, UserNS: p.Mapping != nil, Filter: p.Filter, FilterFlags: p.FilterFlags},
-		Groups:  lock.Groups, ownSignals: p.OwnSignals,
+		Groups:  cgroup.Inside(lock.Groups), ownSignals: p.OwnSignals,
 	}
 	exit, err := s.run(ctx, io)
 	if err != nil && lock.Ended(ctx, err) {
