@@ -44,6 +44,7 @@ type Session struct {
 	Edits            Edits
 	NetworkIsolation bool
 	ReadOnlyRoot     bool
+	KeepCgroups      bool  // no cgroup namespaces are made inside
 	CPUShares        int64 // 0 is unset
 	MemoryLimitMB    int64 // 0 is unset
 }
@@ -76,7 +77,7 @@ func Runtime(s Session) *rspec.Spec {
 			Namespaces:    namespaces(s.NetworkIsolation),
 			MaskedPaths:   maskedPaths(),
 			ReadonlyPaths: readonlyPaths(),
-			Seccomp:       seccomp(),
+			Seccomp:       seccomp(s.KeepCgroups),
 			Resources:     resources(s.CPUShares, s.MemoryLimitMB),
 		},
 	}

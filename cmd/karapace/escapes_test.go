@@ -105,6 +105,7 @@ func withinNamespaces(name string) int {
 			"block":   func() error { return unix.Mount("/dev/null", dir, "ext4", 0, "") },
 			"host":    func() error { return unix.Sethostname([]byte("escaped")) },
 			"release": func() error { return releaseAgent(dir) },
+			"groups":  func() error { return hostGroups(dir) },
 			"pivot":   func() error { return pivoted(dir) },
 		}[name]()
 	}
@@ -134,6 +135,22 @@ func releaseAgent(dir string) error {
 		return err
 	}
 	return os.Mkdir(dir+"/escaped", 0o755)
+}
+
+// hostGroups makes a group in the hierarchies of version 1, beside those of the host's, and in that of version 2.
+func hostGroups(dir string) error {
+	var refused []error
+	for _, kind := range [][2]string{{"cgroup", "freezer"}, {"cgroup", "cpuset"}, {"cgroup", "devices"}, {"cgroup", "none,name=systemd"}, {"cgroup2", ""}} {
+		err := unix.Mount("none", dir, kind[0], 0, kind[1])
+		if err == nil {
+			if err = os.Mkdir(dir+"/escaped", 0o755); err == nil {
+				return errors.Join(os.Remove(dir+"/escaped"), unix.Unmount(dir, unix.MNT_DETACH))
+			}
+			unix.Unmount(dir, unix.MNT_DETACH)
+		}
+		refused = append(refused, err)
+	}
+	return errors.Join(refused...)
 }
 
 // pivoted looks for the host's root behind a root of one's own.

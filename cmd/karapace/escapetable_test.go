@@ -49,6 +49,7 @@ func mountEscapes() []escape {
 		{"user namespaces", "the host's name from one", locked, nested("host", 0)},
 		{"user namespaces", "the host's root behind a root of one's own in one", locked, nested("pivot", 0)},
 		{"control groups", "a release agent from a user namespace", errnos(unix.EPERM, unix.EACCES, unix.ENOENT, unix.EBUSY, unix.EROFS), nested("release", unix.CLONE_NEWCGROUP)},
+		{"control groups", "a group of one's own among the host's, from a user namespace", errnos(unix.EPERM, unix.EACCES), nested("groups", unix.CLONE_NEWCGROUP)},
 	}
 }
 
@@ -262,8 +263,8 @@ func homeEscapes() []escape {
 		{"variables", "find one of the host's", nil, leakedVariables},
 		{"descriptors", "find one that leads out", nil, leaked},
 	}
-	if os.Getuid() == 0 {
-		return list // of the host too, who may give files away
+	if os.Getuid() == 0 { // of the host too, who may give files away, and to whom all control groups belong
+		return append(list, escape{"control groups", "a group of one's own among the host's, from a user namespace", errnos(unix.EPERM), nested("groups", unix.CLONE_NEWCGROUP)})
 	}
 	return append(list, escape{"home", "a file of another's", errnos(unix.EPERM), func(escapeHost) error {
 		if err := os.WriteFile("given", nil, 0o644); err != nil {

@@ -185,6 +185,7 @@ func (e *Engine) spec(s *storage.Store, r *storage.Record, o SessionOptions) (*r
 		Edits:            ocispec.Edits{Mounts: mounts(append(e.containerEnv(s, r), edits.Mounts...), host), Env: edits.Env},
 		NetworkIsolation: r.NetworkIsolation,
 		ReadOnlyRoot:     o.readOnly,
+		KeepCgroups:      e.User.UID == 0 || policy.Profile != "desktop", // whose browsers and viewers have sandboxes that make them
 		CPUShares:        r.CPUShares,
 		MemoryLimitMB:    r.MemoryLimitMB,
 	}), nil
