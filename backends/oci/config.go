@@ -107,11 +107,13 @@ func delegated() (string, error) {
 	if err != nil {
 		return "", missing
 	}
-	dir, ok := strings.CutPrefix(strings.TrimSpace(string(text)), "0::")
-	if !ok || unix.Access("/sys/fs/cgroup"+dir+"/cgroup.procs", unix.W_OK) != nil {
-		return "", missing
+	for line := range strings.Lines(string(text)) {
+		dir, unified := strings.CutPrefix(strings.TrimSpace(line), "0::")
+		if unified && unix.Access("/sys/fs/cgroup"+dir+"/cgroup.procs", unix.W_OK) == nil {
+			return dir, nil
+		}
 	}
-	return dir, nil
+	return "", missing
 }
 
 // writeFile writes a file that is worthless after a crash, so that it need not be durable.
