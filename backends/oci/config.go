@@ -57,7 +57,9 @@ func (c *container) config() *rspec.Spec {
 	spec.Root = &rspec.Root{Path: "rootfs", Readonly: spec.Root.Readonly || c.plan.Rootfs.Dir == "" && c.plan.Rootfs.Upper == ""}
 	spec.Process = &rspec.Process{
 		Args: []string{"/proc/self/fd/" + strconv.Itoa(initFD)}, Cwd: "/", NoNewPrivileges: true, Capabilities: new(rspec.LinuxCapabilities),
-		Env: []string{"PATH=/bin"}, // without which youki refuses to start anything
+		// Without PATH youki refuses to start anything. Without HOME it asks the name service, which loads the container's own libraries into
+		// it while it still has all its rights.
+		Env: []string{"PATH=/bin", "HOME=/"},
 	}
 	spec.Mounts = nil
 	for i, m := range c.plan.Spec.Mounts {
