@@ -33,6 +33,8 @@ type Process struct {
 	Groups   []uint32 // additional ones
 	Env      []string // NAME=value, strongest of all
 	Terminal bool
+	// KeepGroups leaves it the supplementary groups of whoever starts it: none can be named that the user namespace does not map.
+	KeepGroups bool
 }
 
 // Session is everything a document for people and their programs depends on.
@@ -80,6 +82,9 @@ func Runtime(s Session) *rspec.Spec {
 			Seccomp:       seccomp(s.KeepCgroups),
 			Resources:     resources(s.CPUShares, s.MemoryLimitMB),
 		},
+	}
+	if s.Process.KeepGroups { // as crun and podman say it
+		spec.Annotations = map[string]string{"run.oci.keep_original_groups": "1"}
 	}
 	return spec
 }

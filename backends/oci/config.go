@@ -52,8 +52,8 @@ func (c *container) writeFiles() error {
 // process is the container's first one, with nothing that a command has.
 func (c *container) config() *rspec.Spec {
 	spec, linux := *c.plan.Spec, *c.plan.Spec.Linux
-	spec.Linux = &linux
-	linux.Seccomp, linux.Resources = nil, nil // the limits are put into force for all backends alike
+	spec.Linux, spec.Annotations = &linux, nil // what sessions are to have
+	linux.Seccomp, linux.Resources = nil, nil  // the limits are put into force for all backends alike
 	spec.Root = &rspec.Root{Path: "rootfs", Readonly: spec.Root.Readonly || c.plan.Rootfs.Dir == "" && c.plan.Rootfs.Upper == ""}
 	spec.Process = &rspec.Process{
 		Args: []string{"/proc/self/fd/" + strconv.Itoa(initFD)}, Cwd: "/", NoNewPrivileges: true, Capabilities: new(rspec.LinuxCapabilities),

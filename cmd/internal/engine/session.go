@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	rspec "github.com/opencontainers/runtime-spec/specs-go"
@@ -179,6 +180,7 @@ func (e *Engine) spec(s *storage.Store, r *storage.Record, o SessionOptions) (*r
 		Process: ocispec.Process{
 			Args: args, Cwd: cwd, UID: who.uid, GID: who.gid, Groups: who.groups,
 			Env: append(env, o.Env...), Terminal: o.Terminal,
+			KeepGroups: o.User == "" && e.keepsGroups(edits.Mounts),
 		},
 		ImageEnv:         r.ImageEnv,
 		ManifestEnv:      pairs(r.Env),
@@ -189,6 +191,11 @@ func (e *Engine) spec(s *storage.Store, r *storage.Record, o SessionOptions) (*r
 		CPUShares:        r.CPUShares,
 		MemoryLimitMB:    r.MemoryLimitMB,
 	}), nil
+}
+
+// keepsGroups says whether the user's own sessions keep his supplementary groups: where there is a device for which they may be needed.
+func (e *Engine) keepsGroups(mounts []integration.Mount) bool {
+	return e.User.UID != 0 && slices.ContainsFunc(mounts, func(m integration.Mount) bool { return m.Device })
 }
 
 func pairs(vars []manifest.EnvVar) []string {
