@@ -75,8 +75,6 @@ func sessionCapabilities() []string {
 	}
 }
 
-func buildCapabilities() []string { return append(sessionCapabilities(), "CAP_MKNOD") }
-
 // seccomp refuses the calls that reach the kernel rather than the environment. Everything else is allowed: this is a place
 // for debuggers, browsers and nested sandboxes, and the user namespace is what bounds it.
 //

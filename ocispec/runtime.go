@@ -116,13 +116,14 @@ func Build(root string, args, env []string, edits Edits) *rspec.Spec {
 			Env:             env,
 			User:            rspec.User{Umask: umask(0o022)},
 			NoNewPrivileges: true,
-			Capabilities:    same(buildCapabilities()),
+			Capabilities:    same(sessionCapabilities()),
 		},
 		Mounts: append(buildMounts(), edits.Mounts...),
 		Linux: &rspec.Linux{
 			Namespaces:    namespaces(true),
 			MaskedPaths:   maskedPaths(),
 			ReadonlyPaths: readonlyPaths(),
+			Seccomp:       seccomp(true),
 		},
 	}
 }

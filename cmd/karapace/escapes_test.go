@@ -34,7 +34,7 @@ type escapeHost struct {
 // errMissing is given where the attempt has nothing to begin with.
 var errMissing = errors.New("it is not there")
 
-// escapeTool is "escape all|home PID ABSTRACT SECRET": it tries all the escapes, prints a line for each, and fails when one
+// escapeTool is "escape all|home|build PID ABSTRACT SECRET": it tries all the escapes, prints a line for each, and fails when one
 // succeeds. "escape within NAME" is an attempt that has got namespaces of its own to begin with.
 func escapeTool(args []string) (code int, done bool) {
 	if filepath.Base(args[0]) != escapeName || len(args) < 3 {
@@ -46,7 +46,10 @@ func escapeTool(args []string) (code int, done bool) {
 	host := escapeHost{abstract: args[3], secret: args[4]}
 	fmt.Sscan(args[2], &host.pid)
 	all := slices.Concat(mountEscapes(), fileEscapes(), processEscapes(), callEscapes(), socketEscapes())
-	if args[1] == "home" {
+	switch args[1] {
+	case "all":
+		all = slices.Concat(all, preparedEscapes())
+	case "home":
 		all = homeEscapes()
 	}
 	for _, e := range all {
