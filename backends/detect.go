@@ -75,7 +75,7 @@ func detectRuntime(ctx context.Context, name string, dirs []string) Info {
 	}
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
-	out, err := exec.CommandContext(ctx, info.Path, "--version").Output()
+	out, err := ask(ctx, info.Path, "--version")
 	if err != nil {
 		info.Reason = fmt.Sprintf("%s --version: %v", info.Path, err)
 		return info
@@ -86,6 +86,13 @@ func detectRuntime(ctx context.Context, name string, dirs []string) Info {
 		info.Features = features(ctx, info.Path)
 	}
 	return info
+}
+
+// ask runs a runtime in the environment that it has when it makes containers, in which nothing is the user's.
+func ask(ctx context.Context, path, what string) ([]byte, error) {
+	cmd := exec.CommandContext(ctx, path, what)
+	cmd.Env = []string{"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"}
+	return cmd.Output()
 }
 
 // version is the last word of the first line, as in "crun version 1.8.1" and "youki version: 0.5.0".
@@ -118,7 +125,7 @@ const featuresLimit = 1 << 20 // bytes
 
 // features asks a runtime for its features document (features.md of the runtime specification), which not all have.
 func features(ctx context.Context, path string) []string {
-	out, err := exec.CommandContext(ctx, path, "features").Output()
+	out, err := ask(ctx, path, "features")
 	var doc rfeatures.Features
 	if err != nil || len(out) > featuresLimit || json.Unmarshal(out, &doc) != nil || doc.Linux == nil {
 		return nil

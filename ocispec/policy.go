@@ -75,15 +75,16 @@ func sessionCapabilities() []string {
 	}
 }
 
-func buildCapabilities() []string { return append(sessionCapabilities(), "CAP_MKNOD") }
-
 // seccomp refuses the calls that reach the kernel rather than the environment. Everything else is allowed: this is a place
 // for debuggers, browsers and nested sandboxes, and the user namespace is what bounds it.
-func seccomp() *rspec.LinuxSeccomp {
+//
+// Whoever makes a cgroup namespace in a user namespace of its own may mount the hierarchies of control groups from its own group on, and
+// is there what it is on the host. keepCgroups refuses it; clone3, which takes its flags where no filter sees them, is then as in old kernels.
+func seccomp(keepCgroups bool) *rspec.LinuxSeccomp {
 	eperm, enosys := uint(1), uint(38)
 	const tiocsti, tioclinux = 0x5412, 0x541C
 	const vsock = 40 // AF_VSOCK: sockets between a virtual machine and its host, which no network namespace separates
-	return &rspec.LinuxSeccomp{
+	s := &rspec.LinuxSeccomp{
 		DefaultAction: rspec.ActAllow,
 		Architectures: []rspec.Arch{rspec.ArchX86_64, rspec.ArchX86, rspec.ArchX32, rspec.ArchAARCH64, rspec.ArchARM},
 		Syscalls: []rspec.LinuxSyscall{
@@ -94,6 +95,15 @@ func seccomp() *rspec.LinuxSeccomp {
 			{Names: []string{"socket"}, Action: rspec.ActErrno, ErrnoRet: &eperm, Args: []rspec.LinuxSeccompArg{maskedArg(0, vsock)}},
 		},
 	}
+	if keepCgroups {
+		const newCgroup = 0x02000000 // CLONE_NEWCGROUP
+		flag := rspec.LinuxSeccompArg{Value: newCgroup, ValueTwo: newCgroup, Op: rspec.OpMaskedEqual}
+		s.Syscalls = append(s.Syscalls,
+			rspec.LinuxSyscall{Names: []string{"clone", "unshare"}, Action: rspec.ActErrno, ErrnoRet: &eperm, Args: []rspec.LinuxSeccompArg{flag}},
+			rspec.LinuxSyscall{Names: []string{"clone3"}, Action: rspec.ActErrno, ErrnoRet: &enosys},
+		)
+	}
+	return s
 }
 
 // maskedArg compares the low 32 bits only: the kernel ignores the others of an ioctl request or a family, a plain comparison does not.

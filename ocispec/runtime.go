@@ -33,6 +33,8 @@ type Process struct {
 	Groups   []uint32 // additional ones
 	Env      []string // NAME=value, strongest of all
 	Terminal bool
+	// KeepGroups leaves it the supplementary groups of whoever starts it: none can be named that the user namespace does not map.
+	KeepGroups bool
 }
 
 // Session is everything a document for people and their programs depends on.
@@ -44,6 +46,7 @@ type Session struct {
 	Edits            Edits
 	NetworkIsolation bool
 	ReadOnlyRoot     bool
+	KeepCgroups      bool  // no cgroup namespaces are made inside
 	CPUShares        int64 // 0 is unset
 	MemoryLimitMB    int64 // 0 is unset
 }
@@ -76,9 +79,12 @@ func Runtime(s Session) *rspec.Spec {
 			Namespaces:    namespaces(s.NetworkIsolation),
 			MaskedPaths:   maskedPaths(),
 			ReadonlyPaths: readonlyPaths(),
-			Seccomp:       seccomp(),
+			Seccomp:       seccomp(s.KeepCgroups),
 			Resources:     resources(s.CPUShares, s.MemoryLimitMB),
 		},
+	}
+	if s.Process.KeepGroups { // as crun and podman say it
+		spec.Annotations = map[string]string{"run.oci.keep_original_groups": "1"}
 	}
 	return spec
 }
@@ -110,13 +116,14 @@ func Build(root string, args, env []string, edits Edits) *rspec.Spec {
 			Env:             env,
 			User:            rspec.User{Umask: umask(0o022)},
 			NoNewPrivileges: true,
-			Capabilities:    same(buildCapabilities()),
+			Capabilities:    same(sessionCapabilities()),
 		},
 		Mounts: append(buildMounts(), edits.Mounts...),
 		Linux: &rspec.Linux{
 			Namespaces:    namespaces(true),
 			MaskedPaths:   maskedPaths(),
 			ReadonlyPaths: readonlyPaths(),
+			Seccomp:       seccomp(true),
 		},
 	}
 }

@@ -32,7 +32,7 @@ func TestGolden(t *testing.T) {
 	root := session()
 	root.Process.UID, root.Process.GID, root.Process.Terminal = 0, 0, true
 	isolated := session()
-	isolated.NetworkIsolation, isolated.ReadOnlyRoot = true, true
+	isolated.NetworkIsolation, isolated.ReadOnlyRoot, isolated.KeepCgroups = true, true, true
 	limited := session()
 	limited.CPUShares, limited.MemoryLimitMB = 512, 256
 	for name, spec := range map[string]*rspec.Spec{

@@ -147,6 +147,9 @@ func testResources(t *testing.T, s *suite) {
 		if r := b.run("eat", "256"); r.ShellCode() != 128+int(unix.SIGKILL) {
 			t.Errorf("%s: 256 MiB of 64: code %d, error %v, %s%s", when, r.ShellCode(), r.err, r.stdout, r.stderr)
 		}
+		if r := b.run("loosen", "256"); r.ShellCode() != 128+int(unix.SIGKILL) {
+			t.Errorf("%s: 256 MiB of 64, by a root of its own: code %d, error %v, %s%s", when, r.ShellCode(), r.err, r.stdout, r.stderr)
+		}
 		first.stdin.Close()
 		if when == "second session" {
 			first.wait()

@@ -52,12 +52,14 @@ func (c *container) writeFiles() error {
 // process is the container's first one, with nothing that a command has.
 func (c *container) config() *rspec.Spec {
 	spec, linux := *c.plan.Spec, *c.plan.Spec.Linux
-	spec.Linux = &linux
-	linux.Seccomp, linux.Resources = nil, nil // the limits are put into force for all backends alike
+	spec.Linux, spec.Annotations = &linux, nil // what sessions are to have
+	linux.Seccomp, linux.Resources = nil, nil  // the limits are put into force for all backends alike
 	spec.Root = &rspec.Root{Path: "rootfs", Readonly: spec.Root.Readonly || c.plan.Rootfs.Dir == "" && c.plan.Rootfs.Upper == ""}
 	spec.Process = &rspec.Process{
 		Args: []string{"/proc/self/fd/" + strconv.Itoa(initFD)}, Cwd: "/", NoNewPrivileges: true, Capabilities: new(rspec.LinuxCapabilities),
-		Env: []string{"PATH=/bin"}, // without which youki refuses to start anything
+		// Without PATH youki refuses to start anything. Without HOME it asks the name service, which loads the container's own libraries into
+		// it while it still has all its rights.
+		Env: []string{"PATH=/bin", "HOME=/"},
 	}
 	spec.Mounts = nil
 	for i, m := range c.plan.Spec.Mounts {
@@ -107,11 +109,13 @@ func delegated() (string, error) {
 	if err != nil {
 		return "", missing
 	}
-	dir, ok := strings.CutPrefix(strings.TrimSpace(string(text)), "0::")
-	if !ok || unix.Access("/sys/fs/cgroup"+dir+"/cgroup.procs", unix.W_OK) != nil {
-		return "", missing
+	for line := range strings.Lines(string(text)) {
+		dir, unified := strings.CutPrefix(strings.TrimSpace(line), "0::")
+		if unified && unix.Access("/sys/fs/cgroup"+dir+"/cgroup.procs", unix.W_OK) == nil {
+			return dir, nil
+		}
 	}
-	return dir, nil
+	return "", missing
 }
 
 // writeFile writes a file that is worthless after a crash, so that it need not be durable.

@@ -150,7 +150,9 @@ func getsubids(group bool, name string) ([]span, error) {
 	if group {
 		args = []string{"-g", name}
 	}
-	out, err := exec.Command(path, args...).Output()
+	cmd := exec.Command(path, args...)
+	cmd.Env = []string{} // of the user's nothing, as for newuidmap
+	out, err := cmd.Output()
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", path, err)
 	}

@@ -26,6 +26,9 @@ func policyRows(policy *engine.Policy) [][]string {
 	for _, thing := range policy.Things {
 		rows = append(rows, []string{thing.Name, reach(thing, policy.Home)})
 	}
+	if policy.Groups == "host" {
+		rows = append(rows, []string{"groups", "your supplementary ones, for the devices"})
+	}
 	for _, m := range policy.Mounts {
 		rows = append(rows, []string{"mount", m})
 	}

@@ -34,7 +34,7 @@ type escapeHost struct {
 // errMissing is given where the attempt has nothing to begin with.
 var errMissing = errors.New("it is not there")
 
-// escapeTool is "escape all|home PID ABSTRACT SECRET": it tries all the escapes, prints a line for each, and fails when one
+// escapeTool is "escape all|home|build PID ABSTRACT SECRET": it tries all the escapes, prints a line for each, and fails when one
 // succeeds. "escape within NAME" is an attempt that has got namespaces of its own to begin with.
 func escapeTool(args []string) (code int, done bool) {
 	if filepath.Base(args[0]) != escapeName || len(args) < 3 {
@@ -46,7 +46,10 @@ func escapeTool(args []string) (code int, done bool) {
 	host := escapeHost{abstract: args[3], secret: args[4]}
 	fmt.Sscan(args[2], &host.pid)
 	all := slices.Concat(mountEscapes(), fileEscapes(), processEscapes(), callEscapes(), socketEscapes())
-	if args[1] == "home" {
+	switch args[1] {
+	case "all":
+		all = slices.Concat(all, preparedEscapes())
+	case "home":
 		all = homeEscapes()
 	}
 	for _, e := range all {
@@ -105,6 +108,7 @@ func withinNamespaces(name string) int {
 			"block":   func() error { return unix.Mount("/dev/null", dir, "ext4", 0, "") },
 			"host":    func() error { return unix.Sethostname([]byte("escaped")) },
 			"release": func() error { return releaseAgent(dir) },
+			"groups":  func() error { return hostGroups(dir) },
 			"pivot":   func() error { return pivoted(dir) },
 		}[name]()
 	}
@@ -134,6 +138,22 @@ func releaseAgent(dir string) error {
 		return err
 	}
 	return os.Mkdir(dir+"/escaped", 0o755)
+}
+
+// hostGroups makes a group in the hierarchies of version 1, beside those of the host's, and in that of version 2.
+func hostGroups(dir string) error {
+	var refused []error
+	for _, kind := range [][2]string{{"cgroup", "freezer"}, {"cgroup", "cpuset"}, {"cgroup", "devices"}, {"cgroup", "none,name=systemd"}, {"cgroup2", ""}} {
+		err := unix.Mount("none", dir, kind[0], 0, kind[1])
+		if err == nil {
+			if err = os.Mkdir(dir+"/escaped", 0o755); err == nil {
+				return errors.Join(os.Remove(dir+"/escaped"), unix.Unmount(dir, unix.MNT_DETACH))
+			}
+			unix.Unmount(dir, unix.MNT_DETACH)
+		}
+		refused = append(refused, err)
+	}
+	return errors.Join(refused...)
 }
 
 // pivoted looks for the host's root behind a root of one's own.

@@ -26,12 +26,6 @@ func mountEscapes() []escape {
 		{"mounts", "mount a file system", refused, mount("none", "/tmp", "tmpfs", 0)},
 		{"mounts", "bind the first process's root, and what is above it", refused, mount("/proc/1/root/../..", "/tmp", "", unix.MS_BIND)},
 		{"mounts", "make /sys writable", refused, func(escapeHost) error { return remount("/sys") }},
-		{"mounts", "make a read-only mount of the manifest's writable", refused, func(escapeHost) error { return remount("/tool") }},
-		{"mounts", "write to a read-only mount", errnos(unix.EROFS), func(escapeHost) error {
-			fd, err := unix.Open("/tool/new", unix.O_CREAT|unix.O_WRONLY, 0o600)
-			unix.Close(fd)
-			return err
-		}},
 		{"mounts", "take off what covers /proc/keys", refused, func(escapeHost) error { return unix.Unmount("/proc/keys", unix.MNT_DETACH) }},
 		{"mounts", "clone the tree of mounts", refused, call(unix.SYS_OPEN_TREE, 0xffffffffffffff9c, textAt("/"), unix.OPEN_TREE_CLONE)},
 		{"mounts", "make a file system unattached", refused, call(unix.SYS_FSOPEN, textAt("tmpfs"), 0)},
@@ -49,6 +43,7 @@ func mountEscapes() []escape {
 		{"user namespaces", "the host's name from one", locked, nested("host", 0)},
 		{"user namespaces", "the host's root behind a root of one's own in one", locked, nested("pivot", 0)},
 		{"control groups", "a release agent from a user namespace", errnos(unix.EPERM, unix.EACCES, unix.ENOENT, unix.EBUSY, unix.EROFS), nested("release", unix.CLONE_NEWCGROUP)},
+		{"control groups", "a group of one's own among the host's, from a user namespace", errnos(unix.EPERM, unix.EACCES), nested("groups", unix.CLONE_NEWCGROUP)},
 	}
 }
 
@@ -165,7 +160,6 @@ func processEscapes() []escape {
 		{"privileges", "raise a capability", errnos(unix.EPERM), func(escapeHost) error {
 			return unix.Prctl(unix.PR_CAP_AMBIENT, unix.PR_CAP_AMBIENT_RAISE, unix.CAP_SYS_ADMIN, 0, 0)
 		}},
-		{"privileges", "a setuid program", nil, setuidProgram},
 	}
 }
 
@@ -212,6 +206,19 @@ func joinFirst(h escapeHost) error {
 	}
 	defer unix.Close(fd)
 	return call(unix.SYS_SETNS, uintptr(fd), 0)(h)
+}
+
+// preparedEscapes need what the script has prepared.
+func preparedEscapes() []escape {
+	return []escape{
+		{"mounts", "make a read-only mount of the manifest's writable", errnos(unix.EPERM), func(escapeHost) error { return remount("/tool") }},
+		{"mounts", "write to a read-only mount", errnos(unix.EROFS), func(escapeHost) error {
+			fd, err := unix.Open("/tool/new", unix.O_CREAT|unix.O_WRONLY, 0o600)
+			unix.Close(fd)
+			return err
+		}},
+		{"privileges", "a setuid program", nil, setuidProgram},
+	}
 }
 
 // setuidProgram is what root of the environment has left for its users.
@@ -262,8 +269,8 @@ func homeEscapes() []escape {
 		{"variables", "find one of the host's", nil, leakedVariables},
 		{"descriptors", "find one that leads out", nil, leaked},
 	}
-	if os.Getuid() == 0 {
-		return list // of the host too, who may give files away
+	if os.Getuid() == 0 { // of the host too, who may give files away, and to whom all control groups belong
+		return append(list, escape{"control groups", "a group of one's own among the host's, from a user namespace", errnos(unix.EPERM), nested("groups", unix.CLONE_NEWCGROUP)})
 	}
 	return append(list, escape{"home", "a file of another's", errnos(unix.EPERM), func(escapeHost) error {
 		if err := os.WriteFile("given", nil, 0o644); err != nil {

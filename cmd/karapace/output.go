@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"strings"
 	"time"
 	"unicode/utf8"
 
@@ -28,9 +29,10 @@ func (p *program) say(format string, args ...any) {
 // table prints rows under headings, columns aligned.
 func (p *program) table(rows [][]string) error {
 	var widths []int
+	oneLine := strings.NewReplacer("\n", "?", "\t", "?") // what comes from an environment makes no rows of its own
 	for _, r := range rows {
 		for i := range r {
-			r[i] = printable(r[i])
+			r[i] = oneLine.Replace(printable(r[i]))
 			if i == len(r)-1 { // nothing stands behind it
 				break
 			}

@@ -73,6 +73,9 @@ func (e *Entry) ForHost(h Host) ([]byte, error) {
 	fmt.Fprintf(&b, "[%s]\nType=Application\n", mainGroup)
 	names(&b, main, h.Suffix)
 	for _, key := range main.keys {
+		if key == "NotShowIn" && main.values["OnlyShowIn"] != "" {
+			continue // only one of them may be there
+		}
 		base, _, localized := strings.Cut(key, "[")
 		k := kind(base)
 		if value, ok := checked(k, main.values[key]); ok && (!localized || k == "text" || k == "list") {

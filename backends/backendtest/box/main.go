@@ -81,14 +81,12 @@ func main() {
 	case "int80":
 		fmt.Println(int80(uintptr(number(args[0]))))
 	case "eat":
-		size := number(args[0]) << 20
-		memory := make([]byte, size)
-		for i := 0; i < size; i += 4096 {
-			memory[i] = 1
-		}
-		fmt.Println("ate", args[0])
-		_, _ = io.Copy(io.Discard, os.Stdin)
-		runtime.KeepAlive(memory)
+		eat(args[0])
+	case "loosen":
+		loosen(args[0])
+	case "loosened":
+		loosened()
+		eat(args[0])
 	case "interfaces":
 		ifs, err := net.Interfaces()
 		check(err)
@@ -125,6 +123,18 @@ func check(err error) {
 func fatal(text string) {
 	fmt.Fprintln(os.Stderr, text)
 	os.Exit(99)
+}
+
+// eat holds so many MiB of memory until its input ends.
+func eat(mib string) {
+	size := number(mib) << 20
+	memory := make([]byte, size)
+	for i := 0; i < size; i += 4096 {
+		memory[i] = 1
+	}
+	fmt.Println("ate", mib)
+	_, _ = io.Copy(io.Discard, os.Stdin)
+	runtime.KeepAlive(memory)
 }
 
 // defaultAction undoes what Go does with a signal.

@@ -4,6 +4,9 @@
 //
 // A group is named after its container and stands beside the caller's own, since a cgroup of version 2 that has
 // processes can have no children with controllers. It is made when the container starts and removed when that has ended.
+//
+// The container's processes are in a group below it. In a user namespace of its own a process may make a cgroup namespace, which
+// begins at the group that it is in, mount the hierarchies as that shows them, and write to what is its user's: the limits lie above.
 package cgroup
 
 import (
@@ -22,6 +25,9 @@ import (
 
 // procs is the file of a group's directory that processes enter it by.
 const procs = "cgroup.procs"
+
+// inside is the group below a container's in which its processes are.
+const inside = "inside"
 
 // ErrUnavailable is in the errors that say that this host cannot enforce limits for this user.
 var ErrUnavailable = errors.New("the host cannot enforce limits for this user")
@@ -54,15 +60,16 @@ func (h Host) Make(name string, r *rspec.LinuxResources) ([]string, error) {
 		} else {
 			dir, err = h.dirV1(name, s.controller)
 		}
+		if err == nil && !slices.Contains(dirs, dir) {
+			dirs = append(dirs, dir)
+			_, err = mkdir(filepath.Join(dir, inside))
+		}
 		if err == nil {
 			err = write(filepath.Join(dir, s.file), s.value)
 		}
 		if err != nil {
 			Remove(dirs)
 			return nil, err
-		}
-		if !slices.Contains(dirs, dir) {
-			dirs = append(dirs, dir)
 		}
 	}
 	return dirs, nil
@@ -192,6 +199,15 @@ func write(path, value string) error {
 	return nil
 }
 
+// Inside are the groups that a container's processes enter, below those that Make has made.
+func Inside(dirs []string) []string {
+	var all []string
+	for _, dir := range dirs {
+		all = append(all, filepath.Join(dir, inside))
+	}
+	return all
+}
+
 // Open opens what a process writes "0" to in order to enter the group.
 func Open(dirs []string) ([]*os.File, error) {
 	var files []*os.File
@@ -213,13 +229,29 @@ func Close(files []*os.File) {
 	}
 }
 
-// Remove removes a group. It reports false while that has processes.
+// Remove removes a group and all below it, some of which may have been made inside. It reports false while one has processes.
 func Remove(dirs []string) bool {
 	gone := true
 	for _, dir := range dirs {
-		if err := unix.Rmdir(dir); err != nil && err != unix.ENOENT {
+		if err := remove(dir); err != nil && err != unix.ENOENT {
 			gone = false
 		}
 	}
 	return gone
+}
+
+func remove(dir string) error {
+	err := unix.Rmdir(dir)
+	if err != unix.EBUSY && err != unix.ENOTEMPTY {
+		return err
+	}
+	below, _ := os.ReadDir(dir)
+	for _, entry := range below {
+		if entry.IsDir() {
+			if err := remove(filepath.Join(dir, entry.Name())); err != nil {
+				return err
+			}
+		}
+	}
+	return unix.Rmdir(dir)
 }

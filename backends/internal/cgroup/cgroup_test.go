@@ -53,6 +53,35 @@ func TestVersion2(t *testing.T) {
 			t.Errorf("%s is %q, want %s", name, got, want)
 		}
 	}
+	if info, err := os.Stat(Inside(dirs)[0]); err != nil || !info.IsDir() || filepath.Dir(Inside(dirs)[0]) != dirs[0] {
+		t.Errorf("processes are to enter %v: %v", Inside(dirs), err)
+	}
+}
+
+// A group goes with those that were made below it, unless one is in use.
+func TestRemove(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "box")
+	for _, below := range []string{"inside/a/b", "inside/c", "d"} {
+		if err := os.MkdirAll(filepath.Join(dir, below), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	used := filepath.Join(dir, "inside/a/b/process") // a directory with something in it can no more be removed than a group with a process
+	if err := os.WriteFile(used, nil, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if Remove([]string{dir}) {
+		t.Error("a group that is in use was removed")
+	}
+	if err := os.Remove(used); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Stat(dir); !Remove([]string{dir}) || err != nil {
+		t.Errorf("not removed, or before: %v", err)
+	}
+	if !Remove([]string{dir}) {
+		t.Error("what is gone is not removed")
+	}
 }
 
 func TestUnavailable(t *testing.T) {

@@ -149,6 +149,9 @@ func runToEnd(p *rawproc.Program) (pid int, err error) {
 // Stop sends TERM to everything in the container, KILL after the grace time, and returns when nothing is left of it.
 func Stop(ctx context.Context, dir string, grace time.Duration) error {
 	pid, pidfd, n, err := open(dir)
+	if errors.Is(err, ErrNotRunning) {
+		return stopStarting(ctx, dir, grace)
+	}
 	if err != nil {
 		return err
 	}
@@ -172,6 +175,51 @@ func Stop(ctx context.Context, dir string, grace time.Duration) error {
 		return err
 	}
 	return waitGone(ctx, n)
+}
+
+// stopStarting gives a container that is starting the grace time to be there, and then ends what is to become its first process: a runtime may
+// wait for ever, for what an environment has put in its way, and then nobody else would end it.
+func stopStarting(ctx context.Context, dir string, grace time.Duration) error {
+	for end := time.Now().Add(grace); ; {
+		n, starting, err := startingNote(dir)
+		if err != nil || !starting {
+			return errors.Join(err, ErrNotRunning)
+		}
+		if s, err := Query(dir); err == nil && s.Pid != 0 {
+			return Stop(ctx, dir, max(0, time.Until(end)))
+		}
+		if pidfd := ending(n); pidfd >= 0 && time.Now().After(end) {
+			defer unix.Close(pidfd)
+			if err := signalAll(pidfd, unix.SIGKILL); err != nil {
+				return err
+			}
+			return WaitExit(ctx, pidfd)
+		} else if pidfd >= 0 {
+			unix.Close(pidfd)
+		}
+		if time.Since(end) > patience {
+			return errStuck
+		}
+		if err := sleep(ctx, 5*time.Millisecond); err != nil {
+			return err
+		}
+	}
+}
+
+// startingNote is the note of a container whose lock somebody holds.
+func startingNote(dir string) (note, bool, error) {
+	lock, err := openFile(dir, lockName, unix.O_RDONLY)
+	if errors.Is(err, unix.ENOENT) {
+		return note{}, false, nil
+	}
+	if err != nil {
+		return note{}, false, err
+	}
+	defer unix.Close(lock)
+	if flock(lock, unix.LOCK_SH|unix.LOCK_NB) == nil {
+		return note{}, false, nil
+	}
+	return readNote(lock), true, nil
 }
 
 // isEnding says whether err, of joining the namespaces of the first process, came of its end. Its pid namespace is gone

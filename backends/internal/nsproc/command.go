@@ -15,6 +15,7 @@ import (
 type Command struct {
 	Process     *rspec.Process
 	UserNS      bool              // the container has a user namespace of its own
+	KeepGroups  bool              // the caller's supplementary groups stay
 	Filter      []unix.SockFilter // seccomp; nil is none
 	FilterFlags uintptr           // of seccomp(2)
 	Attributes                    // of a document from outside
@@ -38,7 +39,7 @@ func (c *Command) privileged(p *rawproc.Program) {
 	if c.Filter != nil && !c.Process.NoNewPrivileges { // which needs a capability
 		c.installFilter(p)
 	}
-	credentials(p, c.Process, c.UserNS)
+	credentials(p, c.Process, c.UserNS, c.KeepGroups)
 }
 
 // unprivileged does the rest, but for the filter that needs no capability.

@@ -103,7 +103,7 @@ func DropCaps(p *rawproc.Program) {
 }
 
 // credentials takes the user, groups and capabilities of the process. Without a set of capabilities it has none.
-func credentials(p *rawproc.Program, proc *rspec.Process, userNS bool) {
+func credentials(p *rawproc.Program, proc *rspec.Process, userNS, keepGroups bool) {
 	limit := allCaps
 	if !userNS {
 		limit = available()
@@ -124,7 +124,7 @@ func credentials(p *rawproc.Program, proc *rspec.Process, userNS bool) {
 		}
 	}
 	p.Call("keep capabilities", unix.SYS_PRCTL, rawproc.Int(unix.PR_SET_KEEPCAPS), rawproc.Int(1), rawproc.Int(0), rawproc.Int(0), rawproc.Int(0))
-	user(p, &proc.User)
+	user(p, &proc.User, keepGroups)
 	p.Call("set umask", unix.SYS_UMASK, rawproc.Int(umask(&proc.User)))
 	setCaps(p, newCapData(effective, permitted, inheritable))
 	for i := range len(capNames) {
@@ -141,8 +141,10 @@ func umask(u *rspec.User) uint32 {
 	return 0o022
 }
 
-func user(p *rawproc.Program, u *rspec.User) {
-	p.Call("set supplementary groups", unix.SYS_SETGROUPS, rawproc.Int(len(u.AdditionalGids)), rawproc.Array(append(slices.Clip(u.AdditionalGids), 0)))
+func user(p *rawproc.Program, u *rspec.User, keepGroups bool) {
+	if !keepGroups {
+		p.Call("set supplementary groups", unix.SYS_SETGROUPS, rawproc.Int(len(u.AdditionalGids)), rawproc.Array(append(slices.Clip(u.AdditionalGids), 0)))
+	}
 	p.Call("set gid", unix.SYS_SETRESGID, rawproc.Int(u.GID), rawproc.Int(u.GID), rawproc.Int(u.GID))
 	p.Call("set uid", unix.SYS_SETRESUID, rawproc.Int(u.UID), rawproc.Int(u.UID), rawproc.Int(u.UID))
 }

@@ -83,7 +83,7 @@ func (f *First) Start(ctx context.Context) (*Process, error) {
 	}
 	defer unix.Close(exe)
 	b := &Birth{
-		Mapping: f.Mapping, Flags: f.Flags, Groups: f.Session.Groups, Keep: []int{lock, sessions, exe}, Compose: f.Compose,
+		Mapping: f.Mapping, Flags: f.Flags, Groups: cgroup.Inside(f.Session.Groups), Keep: []int{lock, sessions, exe}, Compose: f.Compose,
 		Early: f.Early,
 		Late:  func(p *rawproc.Program, _ int) { f.Late(p) },
 		Born:  func(pid int) error { return f.Session.Started(f.Backend, pid) },

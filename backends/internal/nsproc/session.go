@@ -71,14 +71,21 @@ func (p *Plan) run(ctx context.Context, backend string, io backends.Stdio, start
 	}
 	s := &Session{
 		Pidfd: lock.Pidfd, Flags: p.Flags,
-		Command: Command{Process: p.Spec.Process, UserNS: p.Mapping != nil, Filter: p.Filter, FilterFlags: p.FilterFlags},
-		Groups:  lock.Groups, ownSignals: p.OwnSignals,
+		Command: Command{
+			Process: p.Spec.Process, UserNS: p.Mapping != nil, KeepGroups: p.keepsGroups(), Filter: p.Filter, FilterFlags: p.FilterFlags,
+		},
+		Groups: cgroup.Inside(lock.Groups), ownSignals: p.OwnSignals,
 	}
 	exit, err := s.run(ctx, io)
 	if err != nil && lock.Ended(ctx, err) {
 		return exit, errEnded
 	}
 	return exit, err
+}
+
+// keepsGroups says whether the command keeps the supplementary groups of the caller, as whom it runs.
+func (p *Plan) keepsGroups() bool {
+	return p.Mapping != nil && p.Spec.Process.User.UID == uint32(unix.Getuid()) && p.Spec.Annotations["run.oci.keep_original_groups"] == "1"
 }
 
 // meetOther tells what to do about a container that is another than is wanted: errEnded when its last session has ended already.

@@ -93,6 +93,7 @@ func (x *exporter) bundleSpec(mapping *userns.Mapping) *rspec.Spec {
 		ImageEnv:         r.ImageEnv,
 		ManifestEnv:      pairs(r.Env),
 		NetworkIsolation: r.NetworkIsolation,
+		KeepCgroups:      mapping == nil,
 		CPUShares:        r.CPUShares,
 		MemoryLimitMB:    r.MemoryLimitMB,
 	})

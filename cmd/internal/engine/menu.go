@@ -194,15 +194,31 @@ func (m menu) removeIcons(name string) {
 // refreshTime is how long a program of the host's may take to renew what it caches.
 const refreshTime = 10 * time.Second
 
-// refresh has the host's programs renew what they cache. Menus work without, so their failures are of no consequence.
+// refresh has the host's programs renew what they cache. Menus work without, so that what is missing or fails is of no consequence.
 func (m menu) refresh(ctx context.Context) {
 	ctx, stop := context.WithTimeout(ctx, refreshTime)
 	defer stop()
 	for _, argv := range [][]string{{"update-desktop-database", "-q", m.entries()}, {"gtk-update-icon-cache", "-q", "-t", "-f", filepath.Join(m.data, "icons", "hicolor")}} {
-		if _, err := os.Stat(argv[len(argv)-1]); err == nil {
-			exec.CommandContext(ctx, argv[0], argv[1:]...).Run()
+		program := systemProgram(argv[0])
+		if _, err := os.Stat(argv[len(argv)-1]); err == nil && program != "" {
+			cmd := exec.CommandContext(ctx, program, argv[1:]...)
+			cmd.Env = []string{"PATH=" + systemPath}
+			cmd.Run()
 		}
 	}
+}
+
+// systemPath is where programs are that Karapace starts by itself. The user's own PATH may begin with directories that environments write to.
+const systemPath = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin:/run/current-system/sw/bin"
+
+// systemProgram finds a program of the system's; "" when it has none.
+func systemProgram(name string) string {
+	for _, dir := range filepath.SplitList(systemPath) {
+		if path, err := exec.LookPath(filepath.Join(dir, name)); err == nil {
+			return path
+		}
+	}
+	return ""
 }
 
 // readPlain reads a file that is no link.

@@ -17,6 +17,7 @@ type Policy struct {
 	Mounts      []string `json:"mounts"`   // of the manifest
 	PassEnv     []string `json:"pass_env"` // variables of the host that the manifest hands on
 	Root        string   `json:"root"`     // "writable" or "read-only"
+	Groups      string   `json:"groups"`   // supplementary ones: "host" or "none"
 }
 
 // Thing is one thing of the host.
@@ -38,11 +39,14 @@ func (e *Engine) policyOf(s *storage.Store, r *storage.Record, o SessionOptions)
 	}
 	host := e.host(s, r)
 	told := &Policy{
-		Environment: displayName(r), Profile: p.Profile, Home: p.Home, Network: "host", Root: "writable",
+		Environment: displayName(r), Profile: p.Profile, Home: p.Home, Network: "host", Root: "writable", Groups: "none",
 		Things: integration.Describe(host, p), Mounts: []string{}, PassEnv: list(slices.Clone(p.PassEnv)),
 	}
 	if !p.Network {
 		told.Network = "none"
+	}
+	if e.keepsGroups(integration.Collect(host, p).Mounts) {
+		told.Groups = "host"
 	}
 	if r.State == storage.StateFrozen {
 		told.Root = "read-only"

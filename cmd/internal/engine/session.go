@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	rspec "github.com/opencontainers/runtime-spec/specs-go"
@@ -179,15 +180,22 @@ func (e *Engine) spec(s *storage.Store, r *storage.Record, o SessionOptions) (*r
 		Process: ocispec.Process{
 			Args: args, Cwd: cwd, UID: who.uid, GID: who.gid, Groups: who.groups,
 			Env: append(env, o.Env...), Terminal: o.Terminal,
+			KeepGroups: o.User == "" && e.keepsGroups(edits.Mounts),
 		},
 		ImageEnv:         r.ImageEnv,
 		ManifestEnv:      pairs(r.Env),
 		Edits:            ocispec.Edits{Mounts: mounts(append(e.containerEnv(s, r), edits.Mounts...), host), Env: edits.Env},
 		NetworkIsolation: r.NetworkIsolation,
 		ReadOnlyRoot:     o.readOnly,
+		KeepCgroups:      e.User.UID == 0 || policy.Profile != "desktop", // whose browsers and viewers have sandboxes that make them
 		CPUShares:        r.CPUShares,
 		MemoryLimitMB:    r.MemoryLimitMB,
 	}), nil
+}
+
+// keepsGroups says whether the user's own sessions keep his supplementary groups: where there is a device for which they may be needed.
+func (e *Engine) keepsGroups(mounts []integration.Mount) bool {
+	return e.User.UID != 0 && slices.ContainsFunc(mounts, func(m integration.Mount) bool { return m.Device })
 }
 
 func pairs(vars []manifest.EnvVar) []string {

@@ -87,7 +87,7 @@ func (e *Engine) converse(ctx context.Context, mapping *userns.Mapping, body []b
 
 // storeEnv is all that karapace-store learns of the user's environment: how to reach servers.
 func (e *Engine) storeEnv() []string {
-	env := []string{"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"}
+	env := []string{"PATH=" + systemPath}
 	for _, n := range []string{"HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "no_proxy", "SSL_CERT_FILE", "SSL_CERT_DIR"} {
 		if v := e.Getenv(n); v != "" {
 			env = append(env, n+"="+v)
