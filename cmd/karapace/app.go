@@ -115,7 +115,7 @@ type commandEntry struct {
 	make func(*program) *cli.Command
 }
 
-// commandTable has all commands, in the order help shows them.
+// commandTable has all commands.
 func commandTable() []commandEntry {
 	return []commandEntry{
 		{"new", (*program).newCommand},
@@ -165,17 +165,6 @@ func commandTable() []commandEntry {
 		{"tui", (*program).tuiCommand},
 		{"doctor", (*program).doctorCommand},
 	}
-}
-
-// commands makes all of them, for help.
-func (p *program) commands() []*cli.Command {
-	var all []*cli.Command
-	for _, e := range commandTable() {
-		c := e.make(p)
-		c.HideHelpCommand = true
-		all = append(all, c)
-	}
-	return all
 }
 
 // command makes the one that is called so, nil when there is none.

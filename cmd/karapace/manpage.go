@@ -117,7 +117,7 @@ func commandPage(c *cli.Command) string {
 		m.text(c.ArgsUsage)
 	}
 	m.section("DESCRIPTION")
-	m.text(capital(c.Usage) + ".")
+	m.text(capital(c.Usage) + ". " + c.Description)
 	if len(c.Flags) > 0 {
 		m.macro("Pp")
 		m.text("The options are as follows; those of")
