@@ -44,7 +44,7 @@ release: ## tarballs, .deb, .rpm, bills of materials and checksums in dist/, the
 	hack/setup release
 	hack/release/run
 
-test-release: ## two releases are the same; verify, install, use and remove them
+test-release: ## two releases are the same; verify, install, use and remove them, in a whole Debian too
 	hack/setup release
 	hack/release/check
 
