@@ -3,7 +3,7 @@ VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo 0.0.
 export CGO_ENABLED = 0
 export GOFLAGS ?= -buildvcs=false
 
-.PHONY: build demo test test-repro test-desktop test-conformance test-faults test-release release lint bench fuzz clean
+.PHONY: build demo test test-repro test-desktop test-conformance test-examples test-faults test-release release lint bench fuzz clean
 
 build: ## static binaries in bin/
 	go build -trimpath -tags urfave_cli_no_docs -ldflags "-s -w -X main.version=$(VERSION)" -o bin/ ./cmd/karapace ./cmd/karapace-store ./cmd/karapace-runtime ./cmd/karapace-tui ./cmd/karapace-dbus
@@ -34,6 +34,11 @@ test-conformance: ## the public suites of the specifications, on ours and on oth
 	$(MAKE) --no-print-directory build
 	hack/conformance/registry/run
 	hack/conformance/runtime/run
+
+test-examples: ## every example that this machine's mirrors can give, built, entered, and built again without a network
+	hack/setup runtimes
+	$(MAKE) --no-print-directory build
+	hack/examples
 
 test-faults: ## every fault at every point of every command, as root and as a user: many hours; FAULTS=PATTERN picks tests
 	hack/setup runtimes tests youki
