@@ -44,7 +44,11 @@ func (s *Store) Running(all []manifest.EnvID, ask func(manifest.EnvID) bool) map
 	if then, candidates := s.rememberedRunning(); now.is(then) {
 		return running(candidates, ask)
 	}
-	found := running(all, ask)
+	present, err := s.ids() // all may be of a time before now, and lack one that was started since
+	if err != nil {
+		return running(all, ask)
+	}
+	found := running(present, ask)
 	if now.known() {
 		s.rememberRunning(now, found)
 	} else if fd, err := s.openStarted(); err == nil { // nothing was ever started, or something was just now

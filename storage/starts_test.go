@@ -16,6 +16,9 @@ func TestRunning(t *testing.T) {
 	var all []manifest.EnvID
 	for i := range manySummaries {
 		all = append(all, manifest.EnvID(fmt.Sprintf("%064x", i)))
+		if err := os.Mkdir(s.EnvDir(all[i]), 0o700); err != nil {
+			t.Fatal(err)
+		}
 	}
 	runs := map[manifest.EnvID]bool{}
 	asking := func(when string) (asked int) {
@@ -107,4 +110,32 @@ func TestRunning(t *testing.T) {
 	if _, err := os.Lstat(s.Path(runningName)); err == nil {
 		t.Error("a file for few environments")
 	}
+}
+
+// A list that read which environments there are, and was stopped then, must not make the next one believe that none came.
+func TestRunningSince(t *testing.T) {
+	s := newStore(t)
+	var all []manifest.EnvID
+	for i := range manySummaries + 1 {
+		all = append(all, manifest.EnvID(fmt.Sprintf("%064x", i)))
+		if err := os.Mkdir(s.EnvDir(all[i]), 0o700); err != nil {
+			t.Fatal(err)
+		}
+	}
+	late := all[manySummaries]
+	runs := func(id manifest.EnvID) bool { return id == late }
+	if err := s.NoteStart(); err != nil {
+		t.Fatal(err)
+	}
+	for range 600 {
+		s.Running(all[:manySummaries], runs)
+		if then, _ := s.rememberedRunning(); then.known() {
+			if found := s.Running(all, runs); !found[late] {
+				t.Errorf("%v run, not %s", found, late)
+			}
+			return
+		}
+		time.Sleep(settledAfter / 4)
+	}
+	t.Fatal("nothing is remembered")
 }

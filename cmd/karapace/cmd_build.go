@@ -140,6 +140,10 @@ func (p *program) argument(c *cli.Context, what string) (string, error) {
 
 // optional is the one argument that a command may have.
 func (p *program) optional(c *cli.Context, what string) (string, error) {
+	if c.NArg() > 1 && takesCommand(c) && !p.line.dashes {
+		return "", usage(fmt.Errorf("karapace %s takes one %s, not %d: put a command behind --, as in: karapace %[1]s %[4]s -- %s",
+			c.Command.Name, what, c.NArg(), c.Args().First(), c.Args().Get(1)))
+	}
 	if c.NArg() > 1 {
 		return "", usage(fmt.Errorf("karapace %s takes one %s, not %d", c.Command.Name, what, c.NArg()))
 	}

@@ -67,6 +67,8 @@ func classify(e *backends.Error, step *rawproc.Error) {
 	case strings.HasPrefix(verb, "make mounts") && step.Errno == unix.EPERM:
 		e.Kind = backends.Prerequisite
 		e.Hint = "a security module restricts user namespaces: sysctl kernel.apparmor_restrict_unprivileged_userns=0, or give karapace an AppArmor profile that allows them"
+	case strings.HasPrefix(verb, "mount overlay") && step.Errno == unix.ENOENT:
+		e.Hint = "a directory of the root file system is gone, or was lost when the store was copied: karapace verify-store --repair"
 	case strings.HasPrefix(verb, "mount overlay") && (step.Errno == unix.EPERM || step.Errno == unix.EINVAL || step.Errno == unix.ENODEV):
 		e.Hint = "the kernel must allow overlay mounts in user namespaces (Linux 5.11) and the upper directory's file system must keep user xattrs"
 	}

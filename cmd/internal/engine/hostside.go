@@ -41,10 +41,14 @@ func (e *Engine) host(s *storage.Store, r *storage.Record) integration.Host {
 	if info, statErr := os.Stat(home); err != nil || statErr != nil || !info.IsDir() {
 		home = ""
 	}
+	cwd, err := filepath.EvalSymlinks(e.Cwd) // the shell's own may lead through links, and so lie below no mount
+	if err != nil {
+		cwd = e.Cwd
+	}
 	return integration.Host{
 		Getenv: e.Getenv, Stat: os.Stat, Resolve: filepath.EvalSymlinks, List: names,
 		Read: func(path string) ([]byte, error) { return readFile(path, deviceSpecLimit) },
-		UID:  e.User.UID, GID: e.User.GID, Home: home, User: e.User.Name, Cwd: e.Cwd,
+		UID:  e.User.UID, GID: e.User.GID, Home: home, User: e.User.Name, Cwd: cwd,
 		Project: r.ManifestDir, Private: s.EnvDir(r.EnvID, "home"),
 	}
 }
