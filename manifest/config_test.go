@@ -86,7 +86,7 @@ func TestParseConfigRefuses(t *testing.T) {
 
 func TestValidName(t *testing.T) {
 	for name, want := range map[string]bool{
-		"dev": true, "A-z_0": true, "-": true, strings.Repeat("a", 64): true,
+		"dev": true, "A-z_0": true, "-": false, "-x": false, "x-": true, strings.Repeat("a", 64): true,
 		"": false, strings.Repeat("a", 65): false, "a b": false, "a/b": false, "..": false, "ä": false, "a\n": false, "a.b": false,
 	} {
 		if manifest.ValidName(name) != want {

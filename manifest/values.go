@@ -20,9 +20,10 @@ const (
 	hexDigits      = "0123456789abcdef" // lower case only, so that a digest has one spelling
 )
 
-// ValidName reports whether s can name an environment: 1 to 64 of A-Z a-z 0-9 _ -.
+// ValidName reports whether s can name an environment: 1 to 64 of A-Z a-z 0-9 _ -. One that begins with - would be an option wherever it
+// is given.
 func ValidName(s string) bool {
-	return s != "" && len(s) <= 64 && onlyAlnumOr(s, "_-")
+	return s != "" && s[0] != '-' && len(s) <= 64 && onlyAlnumOr(s, "_-")
 }
 
 // ValidPackageName reports whether s can name a package. No such name can be read as an option, a path, a pattern, a

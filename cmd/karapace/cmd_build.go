@@ -32,7 +32,7 @@ func (p *program) writeNew(c *cli.Context) error {
 		return err
 	}
 	if !manifest.ValidName(name) {
-		return usage(fmt.Errorf("the name %q cannot be used: letters, digits, - and _, at most 64", name))
+		return usage(fmt.Errorf("the name %q cannot be used: letters, digits, - and _, at most 64, and no - at the beginning", name))
 	}
 	text, err := manifest.Template(c.String("template"))
 	if err != nil {

@@ -53,7 +53,7 @@ func chapters() []chapter {
 			{"unfreeze", "", "snapshots.md"},
 			{"archive", "", "snapshots.md"},
 			{"unarchive", "", "snapshots.md"},
-			{"rename", "Names are 1 to 64 of A-Z, a-z, 0-9, _ and -.", ""},
+			{"rename", "Names are 1 to 64 of A-Z, a-z, 0-9, _ and -, and do not begin with -.", ""},
 			{"destroy", "With --all it is the whole store.", ""},
 		}},
 		{"Menus and shells", []description{

@@ -132,7 +132,7 @@ func list[T any](l []T) []T {
 }
 
 func badName(name string) error {
-	return failure.New(failure.Usage, &nameError{name}, "use letters, digits, - and _, at most 64")
+	return failure.New(failure.Usage, &nameError{name}, "use letters, digits, - and _, at most 64, and no - at the beginning")
 }
 
 type nameError struct{ name string }
