@@ -51,8 +51,10 @@ func (s *Store) adopt(ctx context.Context, dir string, parent, diffID digest.Dig
 		return Layer{}, err
 	}
 	defer lock.Unlock()
-	if l, ok := s.Lookup(diffID); ok && (!doubt || s.Verify(ctx, l) == nil) {
-		return l, nil
+	if l, ok := s.Lookup(diffID); ok {
+		if damaged, err := s.damaged(ctx, l, doubt); !damaged {
+			return l, err
+		}
 	}
 	c, err := s.open()
 	if err != nil {
@@ -82,6 +84,20 @@ func (s *Store) adopt(ctx context.Context, dir string, parent, diffID digest.Dig
 		return Layer{}, errors.New("it is not where containers/storage should have it")
 	}
 	return made, nil
+}
+
+// damaged reads a layer that is doubted. That it could not be read for want of time or means says nothing about it.
+func (s *Store) damaged(ctx context.Context, l Layer, doubt bool) (bool, error) {
+	if !doubt {
+		return false, nil
+	}
+	err := s.Verify(ctx, l)
+	for _, no := range []error{context.Cause(ctx), unix.EMFILE, unix.ENFILE, unix.ENOMEM} {
+		if no != nil && errors.Is(err, no) {
+			return false, err
+		}
+	}
+	return err != nil, nil
 }
 
 // chainID is the id of a layer on the one with the id parent (config.md, "Layer ChainID").

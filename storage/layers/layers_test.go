@@ -215,6 +215,26 @@ func TestVerifyFindsDamage(t *testing.T) {
 	})
 }
 
+// A layer that could not be read to its end is not taken for a damaged one, whose record goes before it is replaced.
+func TestDoubtInterrupted(t *testing.T) {
+	nstest.Userns(t, func(t *testing.T) {
+		s := newStore(t)
+		l := adopt(t, s, "base", "")
+		ctx, cancel := context.WithCancel(context.Background())
+		cancel()
+		if damaged, err := s.damaged(ctx, l, true); damaged || !errors.Is(err, context.Canceled) {
+			t.Errorf("interrupted: %v, %v", damaged, err)
+		}
+		if damaged, err := s.damaged(context.Background(), l, true); damaged || err != nil {
+			t.Errorf("whole: %v, %v", damaged, err)
+		}
+		check(t, os.WriteFile(l.Dir+"/d/file", []byte("other"), 0o644))
+		if damaged, err := s.damaged(context.Background(), l, true); !damaged || err != nil {
+			t.Errorf("damaged: %v, %v", damaged, err)
+		}
+	})
+}
+
 // What is made again replaces a damaged layer, whatever lies on it; a whole one stays where it is.
 func TestMend(t *testing.T) {
 	nstest.Both(t, func(t *testing.T) {
