@@ -1,9 +1,11 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"os"
+	"os/exec"
 	"path/filepath"
 
 	"github.com/urfave/cli/v2"
@@ -16,8 +18,11 @@ import (
 
 func (p *program) importDistroboxCommand() *cli.Command {
 	return &cli.Command{
-		Name: "import-distrobox", Usage: "write a manifest for each box of a file of distrobox assemble", ArgsUsage: "FILE",
-		Flags:  []cli.Flag{&cli.BoolFlag{Name: "force", Aliases: []string{"f"}, Usage: "replace manifests that are there"}},
+		Name: "import-distrobox", Usage: "write manifests for boxes of distrobox and toolbox: those of a file of distrobox assemble, or one that is there", ArgsUsage: "[FILE]",
+		Flags: []cli.Flag{
+			&cli.StringFlag{Name: "box", Usage: "the box that podman or docker has by this `NAME`, instead of a file"},
+			&cli.BoolFlag{Name: "force", Aliases: []string{"f"}, Usage: "replace manifests that are there"},
+		},
 		Action: p.importDistrobox,
 	}
 }
@@ -31,15 +36,7 @@ type imported struct {
 }
 
 func (p *program) importDistrobox(c *cli.Context) error {
-	file, err := p.argument(c, "FILE")
-	if err != nil {
-		return err
-	}
-	text, err := readAtMost(file, manifest.MaxSize)
-	if err != nil {
-		return failure.New(failure.General, err, "distrobox assemble reads such files, distrobox.ini as a rule")
-	}
-	all, err := manifestsOf(file, text)
+	all, err := p.boxes(c)
 	if err != nil {
 		return err
 	}
@@ -66,15 +63,63 @@ func (p *program) importDistrobox(c *cli.Context) error {
 	return nil
 }
 
-// manifestsOf makes those of all boxes; each has been read as a manifest.
-func manifestsOf(file string, text []byte) ([]imported, error) {
-	boxes, err := distrobox.Parse(string(text))
+// boxes are the manifests of those that the command line names.
+func (p *program) boxes(c *cli.Context) ([]imported, error) {
+	if name := c.String("box"); name != "" {
+		if c.NArg() > 0 {
+			return nil, usage(errors.New("karapace import-distrobox takes a FILE or --box, not both"))
+		}
+		return p.existingBox(name)
+	}
+	file, err := p.argument(c, "FILE")
+	if err != nil {
+		return nil, err
+	}
+	text, err := readAtMost(file, manifest.MaxSize)
+	if err != nil {
+		return nil, failure.New(failure.General, err, "distrobox assemble reads such files, distrobox.ini as a rule; karapace import-distrobox --box NAME asks for a box that is there")
+	}
+	found, err := distrobox.Parse(string(text))
 	if err != nil {
 		return nil, failure.New(failure.Manifest, fmt.Errorf("%s: %w", file, err), "")
 	}
-	if len(boxes) == 0 {
+	if len(found) == 0 {
 		return nil, failure.New(failure.Manifest, fmt.Errorf("%s has no box", file), "a box is a section: [NAME]")
 	}
+	return manifestsOf(file, found)
+}
+
+// existingBox asks podman, and then docker, for the container of a box.
+func (p *program) existingBox(name string) ([]imported, error) {
+	asked := 0
+	for _, manager := range []string{"podman", "docker"} {
+		program, err := exec.LookPath(manager)
+		if err != nil {
+			continue
+		}
+		asked++
+		text, err := exec.CommandContext(p.ctx, program, "inspect", "--type", "container", "--", name).Output()
+		if err != nil { // no such container, or a docker without its daemon
+			continue
+		}
+		box, err := distrobox.FromInspect(text)
+		if err != nil {
+			return nil, failure.New(failure.Manifest, fmt.Errorf("%s's container %s: %w", manager, name, err), "distrobox list and toolbox list show boxes")
+		}
+		all, err := manifestsOf(manager+"'s container "+name, []*distrobox.Box{box})
+		if err == nil {
+			all[0].Left = append(all[0].Left, "packages that were installed in it by hand: its own package manager knows them")
+		}
+		return all, err
+	}
+	if asked == 0 {
+		return nil, failure.New(failure.Backend, errors.New("neither podman nor docker is installed, which have the boxes"), "install the one that made the box, or name a file of distrobox assemble")
+	}
+	return nil, failure.New(failure.General, fmt.Errorf("neither podman nor docker tells of a container %s of yours", name), "distrobox list and toolbox list show boxes; podman inspect "+name+" says why it cannot")
+}
+
+// manifestsOf makes those of all boxes; each has been read as a manifest. Errors name where the boxes are from.
+func manifestsOf(file string, boxes []*distrobox.Box) ([]imported, error) {
 	var all []imported
 	for _, b := range boxes {
 		if !manifest.ValidName(b.Name) {

@@ -28,7 +28,7 @@ func chapters() []chapter {
 			{"verify", "With --rebuild the layers are built again from the lock, aside, and each path that differs is explained.", "certainty.md"},
 			{"fetch", "The files stay in the store until they are built.", "fleet.md"},
 			{"quick", "IMAGE is what base.image may be. Asked for again, it is built already.", ""},
-			{"import-distrobox", "A manifest NAME.toml is written for each box, and what of it has no place in a manifest is told.", "cookbook.md"},
+			{"import-distrobox", "A manifest NAME.toml is written for each box, and what of it has no place in a manifest is told. With --box it is made from what podman inspect, or docker inspect, says of the box's container: image, volumes, and what distrobox was told to install.", "cookbook.md"},
 		}},
 		{"Enter", []description{
 			{"enter", "A session has your user, home and directory, and a terminal of the environment's. An environment runs as long as a session is in it, whichever began first; what sessions leave running in the background ends with the last one.", "integration.md"},
