@@ -122,6 +122,7 @@ func cases() []testCase {
 		{"second session", false, testSecondSession},
 		{"order of endings", true, testEndings},
 		{"start refused", false, testStartRefused},
+		{"replaced", true, testReplaced},
 		{"parallel starts", false, testParallel},
 		{"stop", false, testStop},
 		{"kill and delete", false, testKillAndDelete},

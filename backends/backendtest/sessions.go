@@ -6,11 +6,13 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
+	rspec "github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 
 	"github.com/karapace/karapace/backends"
@@ -93,6 +95,28 @@ func testStartRefused(t *testing.T, s *suite) {
 	}
 	first.stdin.Close()
 	first.wait()
+	b.gone()
+}
+
+// A container that is taken away while it is being started, for another one to come in its place, is composed and started anew.
+func testReplaced(t *testing.T, s *suite) {
+	b := s.newBox(t)
+	c, composed := b.with("exit", "0"), 0
+	whole := *c.Spec
+	c.Compose = func() (*rspec.Spec, error) {
+		composed++
+		spec := whole
+		if composed == 1 {
+			must(t, os.Rename(c.State, c.State+".old"))
+			must(t, os.Mkdir(c.State, 0o755))
+			spec.Mounts = append(slices.Clone(spec.Mounts), rspec.Mount{
+				Destination: "/tmp", Source: filepath.Join(c.State, "gone with the old one"), Type: "none", Options: []string{"bind"}})
+		}
+		return &spec, nil
+	}
+	if r := b.runContainer(c); r.err != nil || r.ShellCode() != 0 || composed != 2 {
+		t.Errorf("code %d, error %v, composed %d times", r.ShellCode(), r.err, composed)
+	}
 	b.gone()
 }
 

@@ -38,7 +38,8 @@ func KillCaller() Action { return Action{kind: doKillCaller} }
 // Fail lets the call fail.
 func Fail(errno unix.Errno) Action { return Action{kind: doFail, errno: errno} }
 
-// FailOnward lets the call and all later points fail.
+// FailOnward lets the call and all later points fail. With EINTR each of them is interrupted once: whoever repeats the call gets on,
+// as after a signal.
 func FailOnward(errno unix.Errno) Action { return Action{kind: doFail, errno: errno, onward: true} }
 
 // Delay lets the call wait.

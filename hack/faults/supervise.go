@@ -23,6 +23,8 @@ type supervisor struct {
 	mapping  bool // the tree cannot execute newuidmap and newgidmap
 	out      Outcome
 
+	interrupted map[string]bool // points whose next call goes on, see FailOnward
+
 	mu     sync.Mutex
 	main   int
 	ended  chan struct{}                  // closed when no process is left
@@ -31,7 +33,8 @@ type supervisor struct {
 }
 
 func newSupervisor(p Plan) (*supervisor, error) {
-	s := &supervisor{plan: p, calls: calls(), ended: make(chan struct{}), exited: make(chan unix.WaitStatus, 1), own: map[int]chan<- unix.WaitStatus{}}
+	s := &supervisor{plan: p, calls: calls(), ended: make(chan struct{}), exited: make(chan unix.WaitStatus, 1),
+		interrupted: map[string]bool{}, own: map[int]chan<- unix.WaitStatus{}}
 	if p.Limit == 0 {
 		s.plan.Limit = time.Minute
 	}
@@ -197,13 +200,13 @@ func (s *supervisor) point(n *notification, what string) {
 		s.out.Fired = what
 	}
 	if here || s.plan.Do.onward && s.out.Fired != "" {
-		s.act(n)
+		s.act(n, what)
 		return
 	}
 	s.proceed(n)
 }
 
-func (s *supervisor) act(n *notification) {
+func (s *supervisor) act(n *notification, what string) {
 	switch a := s.plan.Do; a.kind {
 	case doKill:
 		s.killTree()
@@ -220,6 +223,14 @@ func (s *supervisor) act(n *notification) {
 			s.proceed(n)
 		}()
 	case doFail:
+		if a.onward && a.errno == unix.EINTR {
+			if s.interrupted[what] {
+				delete(s.interrupted, what)
+				s.proceed(n)
+				return
+			}
+			s.interrupted[what] = true
+		}
 		answer(s.listener, n.ID, a.errno)
 	default:
 		s.proceed(n)

@@ -30,10 +30,11 @@ func Run(ctx context.Context, backend string, p *Plan, io backends.Stdio, start 
 		if !errors.Is(err, errEnded) {
 			return exit, Explain("run in the environment", err)
 		}
+		p.complete = false // what it was composed of may have been replaced with the container
 	}
 }
 
-// errEnded says that the container ended while it was being joined.
+// errEnded says that the container ended while it was being joined, or was taken away while it was being started.
 var errEnded = errors.New("the container has just ended")
 
 func (p *Plan) run(ctx context.Context, backend string, io backends.Stdio, start Starter) (backends.Exit, error) {
@@ -54,6 +55,9 @@ func (p *Plan) run(ctx context.Context, backend string, io backends.Stdio, start
 		}
 		lock.Profile = p.Profile
 		first, err := start(ctx, lock)
+		if err != nil && !lock.InPlace() { // what it was to be made of was taken away
+			return backends.Exit{}, errEnded
+		}
 		if err != nil {
 			return backends.Exit{}, Explain("start the environment", err)
 		}

@@ -39,7 +39,7 @@ func (e *Engine) Run(ctx context.Context, target string, b BuildOptions, o Sessi
 		return backends.Exit{}, storeFailure(err)
 	}
 	exit, err := e.ephemeral(ctx, s, r, o, scratch.Dir)
-	err = orGone(s, r, err)
+	err = orGone(s, r, err, !use.InPlace())
 	if goneErr := e.gone(context.WithoutCancel(ctx), filepath.Join(scratch.Dir, "state")); err == nil {
 		err = goneErr // a runtime may still be tidying up what is removed next
 	}
@@ -62,7 +62,7 @@ func (e *Engine) use(ctx context.Context, s *storage.Store, r *storage.Record) (
 		}
 		use, err := s.Use(ctx, r.EnvID)
 		if err != nil {
-			return nil, nil, storeFailure(orGone(s, r, err))
+			return nil, nil, storeFailure(orGone(s, r, err, false))
 		}
 		if err = settled(s, now); err == nil && !use.InPlace() {
 			err = errChanged

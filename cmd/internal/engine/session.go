@@ -48,7 +48,7 @@ func (e *Engine) Exec(ctx context.Context, ref string, o SessionOptions) (backen
 		}
 		exit, err := e.enter(ctx, s, r, o)
 		if !errors.Is(err, errChanged) {
-			return exit, orGone(s, r, err)
+			return exit, orGone(s, r, err, false)
 		}
 		if err := e.awaitSettled(ctx, s, r); err != nil {
 			return backends.Exit{}, err

@@ -69,8 +69,9 @@ func settled(s *storage.Store, r *storage.Record) error {
 	return nil
 }
 
-// orGone is err, or if that is about a missing file of an environment that --force has taken away meanwhile, this.
-func orGone(s *storage.Store, r *storage.Record, err error) error {
+// orGone is err, or if that is about a missing file of an environment that --force has taken away meanwhile, this. The caller may
+// know it to be replaced, by one that has the same record.
+func orGone(s *storage.Store, r *storage.Record, err error, replaced bool) error {
 	if !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
@@ -78,7 +79,7 @@ func orGone(s *storage.Store, r *storage.Record, err error) error {
 	if _, now := s.Record(r.EnvID); errors.As(now, &gone) {
 		return notFound(gone)
 	}
-	if s.Changed(r) {
+	if replaced || s.Changed(r) {
 		return failure.New(failure.General, fmt.Errorf("environment %s was changed by another command: %w", displayName(r), err), "give the command again")
 	}
 	return err
