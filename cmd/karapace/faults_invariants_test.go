@@ -31,7 +31,9 @@ func (b *faultBench) whole() {
 	}
 	b.verified()
 	for _, e := range envs { // I2
-		b.karapace("verify", string(e.EnvID))
+		if b.round%8 == 0 { // verify-store has read the same layers
+			b.karapace("verify", string(e.EnvID))
+		}
 		if e.State != "archived" {
 			b.karapace("exec", string(e.EnvID), "--", "true")
 		}
@@ -79,16 +81,6 @@ func (b *faultBench) kept() bool {
 	if b.list()["t"].State == "archived" {
 		b.karapace("unarchive", name)
 		defer b.karapace("archive", name)
-	}
-	if b.read() == b.text {
-		return true
-	}
-	all := b.snapshots()
-	for i := len(all) - 1; i >= 0; i-- {
-		out := b.karapace("diff", "t", string(all[i].Snapshot), "--json")
-		if !strings.Contains(out, `"/srv/text"`) && b.read() == b.text {
-			return true
-		}
 	}
 	return b.find(b.text)
 }
