@@ -85,7 +85,7 @@ set edit:completion:arg-completer[karapace] = {|@words|
 			if (str:has-prefix $value :files) {
 				edit:complete-filename $words[-1]
 			} elif (str:has-prefix $value :commands) {
-				edit:complete-sudo $@words
+				edit:complete-sudo karapace $words[-1]
 			} else {
 				edit:complex-candidate $value &display=$value"  "$about
 			}
