@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"os"
 	"path/filepath"
 	"runtime"
 	"strings"
@@ -56,7 +57,7 @@ func (e *Engine) loadForUpdate(file string) (*project, error) {
 
 func (e *Engine) loadManifest(file string) (*project, error) {
 	if file == "" {
-		file = "karapace.toml"
+		file = manifestName
 	}
 	path := file
 	if !filepath.IsAbs(path) {
@@ -64,10 +65,14 @@ func (e *Engine) loadManifest(file string) (*project, error) {
 	}
 	text, err := readFile(path, manifestLimit)
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, failure.New(failure.Manifest, fmt.Errorf("there is no manifest %s", file), "write one with: karapace new NAME")
+		return nil, failure.New(failure.Manifest, fmt.Errorf("there is no manifest %s", file), e.otherManifest(path))
 	}
 	if err != nil {
-		return nil, failure.New(failure.Manifest, fmt.Errorf("read manifest: %w", err), "")
+		hint := ""
+		if info, statErr := os.Stat(path); statErr == nil && info.IsDir() {
+			hint = "name the file in it: " + filepath.Join(file, manifestName)
+		}
+		return nil, failure.New(failure.Manifest, fmt.Errorf("read manifest: %w", err), hint)
 	}
 	m, err := manifest.Parse(file, text)
 	if err != nil {
@@ -77,6 +82,28 @@ func (e *Engine) loadManifest(file string) (*project, error) {
 		m.Base.Arch = runtime.GOARCH
 	}
 	return &project{File: file, Dir: filepath.Dir(path), Text: text, Manifest: m, LockFile: lockName(path)}, nil
+}
+
+const manifestName = "karapace.toml"
+
+// otherManifest is what to do where a manifest is not: take the nearest one above, or write one.
+func (e *Engine) otherManifest(path string) string {
+	const write = "write one with: karapace new NAME"
+	if filepath.Base(path) != manifestName {
+		return write
+	}
+	for dir := filepath.Dir(path); dir != filepath.Dir(dir); {
+		dir = filepath.Dir(dir)
+		above := filepath.Join(dir, manifestName)
+		if _, err := os.Stat(above); err != nil {
+			continue
+		}
+		if near, err := filepath.Rel(e.Cwd, above); err == nil {
+			above = near
+		}
+		return "there is one above: name it, " + above + ", or " + write
+	}
+	return write
 }
 
 // lockName is the lock beside a manifest: karapace.toml has karapace.lock, dev.toml has dev.lock.
