@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/urfave/cli/v2"
@@ -43,6 +44,10 @@ func (p *program) arrange(app *cli.App, argv []string) (*commandLine, error) {
 		rest = rest[1:]
 		if len(a) < 2 || a[0] != '-' {
 			if l.command == nil {
+				if a == "help" {
+					rest = append(slices.Clone(rest), "--help")
+					continue
+				}
 				if l.command = p.command(a); l.command == nil {
 					return nil, unknownCommand(a)
 				}
@@ -102,10 +107,35 @@ func (l *commandLine) unknownFlag(a string) error {
 	if l.command == nil {
 		return fmt.Errorf("unknown flag %s; see karapace --help", a)
 	}
+	if slices.Contains([]string{"-i", "-it", "-ti", "--interactive"}, a) && named(l.command.Flags, "tty") != nil {
+		return fmt.Errorf("unknown flag %s for karapace %s: -t gives a terminal, and standard input passes through anyway", a, l.command.Name)
+	}
 	return fmt.Errorf("unknown flag %s for karapace %s; see karapace %s --help", a, l.command.Name, l.command.Name)
 }
 
+// elsewhere is what other tools' commands are here.
+func elsewhere(name string) string {
+	switch name {
+	case "rm", "remove", "delete":
+		return "karapace destroy removes an environment"
+	case "ps":
+		return "karapace list shows what runs"
+	case "start", "shell", "attach":
+		return "karapace enter opens a session, and starts the environment when it does not run"
+	case "create", "init":
+		return "karapace new writes a manifest, karapace build makes the environment of it"
+	case "update", "upgrade":
+		return "karapace lock --update takes what is new into the lock, karapace rebuild makes the environment of it"
+	case "install":
+		return "name packages in the manifest, or install them inside as everywhere, and take them into the manifest with karapace adopt"
+	}
+	return ""
+}
+
 func unknownCommand(name string) error {
+	if here := elsewhere(name); here != "" {
+		return fmt.Errorf("unknown command %q; %s", name, here)
+	}
 	best, bestDistance := "", 3
 	for _, c := range commandTable() {
 		if d := distance(name, c.name); d < bestDistance {

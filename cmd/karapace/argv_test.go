@@ -23,6 +23,8 @@ func TestArrange(t *testing.T) {
 		"run t -- -- x":                     {"karapace run t", "-- x"},
 		"ls":                                {"karapace list", ""},
 		"exec q --help":                     {"karapace exec --help q", ""},
+		"help":                              {"karapace --help", ""},
+		"help exec":                         {"karapace exec --help", ""},
 		"--version":                         {"karapace --version", ""},
 		"quick -p git,curl -p vim -- git x": {"karapace quick --packages=git,curl --packages=vim", "git x"},
 	} {
@@ -41,6 +43,7 @@ func TestArrange(t *testing.T) {
 	}
 	for line, want := range map[string]string{
 		"frob": "unknown command", "list --frob": "unknown flag --frob for karapace list", "--frob": "unknown flag --frob",
+		"rm q": "karapace destroy", "exec -it q sh": "-t gives a terminal", "list -t": "see karapace list --help",
 		"build --name": "needs a value", "enter --name x": "unknown flag --name for karapace enter",
 	} {
 		p := &program{}
