@@ -1,6 +1,7 @@
 package main
 
 import (
+	"flag"
 	"fmt"
 	"os"
 	"os/exec"
@@ -37,7 +38,11 @@ func ownMounts(t *testing.T) bool {
 		return true
 	}
 	t.Parallel()
-	cmd := exec.Command("unshare", "--mount", "--propagation", "private", "/proc/self/exe", "-test.run=^"+t.Name()+"$", "-test.v", "-test.timeout=0")
+	pattern := "^" + t.Name() + "$"
+	if asked := flag.Lookup("test.run").Value.String(); strings.HasPrefix(asked, t.Name()+"/") {
+		pattern = asked
+	}
+	cmd := exec.Command("unshare", "--mount", "--propagation", "private", "/proc/self/exe", "-test.run="+pattern, "-test.v", "-test.timeout=0")
 	cmd.Args[4], _ = os.Executable()
 	cmd.Env = append(os.Environ(), inside+"="+t.Name())
 	out, err := cmd.CombinedOutput()
@@ -121,9 +126,15 @@ func TestFaultsPowerCut(t *testing.T) {
 		if !inFull() && op.minor {
 			continue
 		}
-		t.Run(op.name, func(t *testing.T) { powerCuts(t, newDisk(t, 48, "mkfs.ext4", "-q", "-F"), op, i) })
+		t.Run(op.name, func(t *testing.T) {
+			t.Parallel()
+			powerCuts(t, newDisk(t, 48, "mkfs.ext4", "-q", "-F"), op, i)
+		})
 		if inFull() {
-			t.Run(op.name+" on xfs", func(t *testing.T) { powerCuts(t, newDisk(t, 320, "mkfs.xfs", "-q", "-f"), op, i) })
+			t.Run(op.name+" on xfs", func(t *testing.T) {
+				t.Parallel()
+				powerCuts(t, newDisk(t, 320, "mkfs.xfs", "-q", "-f"), op, i)
+			})
 		}
 	}
 }
