@@ -35,6 +35,7 @@ type Process struct {
 	Terminal bool
 	// KeepGroups leaves it the supplementary groups of whoever starts it: none can be named that the user namespace does not map.
 	KeepGroups bool
+	Umask      *uint32 // of the files it makes; nil leaves it to the runtime
 }
 
 // Session is everything a document for people and their programs depends on.
@@ -70,7 +71,7 @@ func Runtime(s Session) *rspec.Spec {
 			Args:            s.Process.Args,
 			Cwd:             s.Process.Cwd,
 			Env:             env,
-			User:            rspec.User{UID: s.Process.UID, GID: s.Process.GID, AdditionalGids: s.Process.Groups},
+			User:            rspec.User{UID: s.Process.UID, GID: s.Process.GID, AdditionalGids: s.Process.Groups, Umask: s.Process.Umask},
 			NoNewPrivileges: true,
 			Capabilities:    capabilities(s.Process.UID),
 		},

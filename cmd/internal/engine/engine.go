@@ -40,6 +40,7 @@ type Engine struct {
 type User struct {
 	UID, GID          int
 	Name, Home, Shell string
+	Umask             uint32
 }
 
 // Progress is told how long work goes.

@@ -180,7 +180,7 @@ func (e *Engine) spec(s *storage.Store, r *storage.Record, o SessionOptions) (*r
 		Process: ocispec.Process{
 			Args: args, Cwd: cwd, UID: who.uid, GID: who.gid, Groups: who.groups,
 			Env: append(env, o.Env...), Terminal: o.Terminal,
-			KeepGroups: o.User == "" && e.keepsGroups(edits.Mounts),
+			KeepGroups: o.User == "" && e.keepsGroups(edits.Mounts), Umask: e.umask(o, policy),
 		},
 		ImageEnv:         r.ImageEnv,
 		ManifestEnv:      pairs(r.Env),
@@ -191,6 +191,15 @@ func (e *Engine) spec(s *storage.Store, r *storage.Record, o SessionOptions) (*r
 		CPUShares:        r.CPUShares,
 		MemoryLimitMB:    r.MemoryLimitMB,
 	}), nil
+}
+
+// umask is the user's own in his own sessions, which write among his files.
+func (e *Engine) umask(o SessionOptions, p integration.Policy) *uint32 {
+	mask := uint32(0o022)
+	if o.User == "" && p.Profile != "isolated" {
+		mask = e.User.Umask
+	}
+	return &mask
 }
 
 // keepsGroups says whether the user's own sessions keep his supplementary groups: where there is a device for which they may be needed.

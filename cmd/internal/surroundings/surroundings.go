@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"syscall"
 
 	"github.com/karapace/karapace/backends/userns"
 	"github.com/karapace/karapace/cmd/internal/engine"
@@ -67,7 +68,7 @@ func Program() (string, error) {
 
 // User is who runs this process.
 func User() engine.User {
-	who := engine.User{UID: os.Getuid(), GID: os.Getgid(), Home: os.Getenv("HOME"), Shell: os.Getenv("SHELL"), Name: os.Getenv("USER")}
+	who := engine.User{UID: os.Getuid(), GID: os.Getgid(), Home: os.Getenv("HOME"), Shell: os.Getenv("SHELL"), Name: os.Getenv("USER"), Umask: umask()}
 	if name, home := userns.Account(uint32(who.UID)); name != "" {
 		who.Name = name
 		who.Home = cmp.Or(who.Home, home)
@@ -76,6 +77,13 @@ func User() engine.User {
 		who.Home = "/"
 	}
 	return who
+}
+
+// umask asks for it, which is only possible by setting one.
+func umask() uint32 {
+	mask := syscall.Umask(0o077)
+	syscall.Umask(mask)
+	return uint32(mask)
 }
 
 func defaultStore(who engine.User) string {
