@@ -82,7 +82,7 @@ func (*Runtime) Delete(ctx context.Context, c *backends.Container) error {
 
 // Run implements backends.Runtime.
 func (r *Runtime) Run(ctx context.Context, c *backends.Container, io backends.Stdio) (backends.Exit, error) {
-	p, err := nsproc.NewPlan(c)
+	p, err := nsproc.BeginPlan(c)
 	if err != nil {
 		return backends.Exit{}, err
 	}

@@ -29,6 +29,9 @@ type container struct {
 
 // start makes the process that becomes the runtime, which makes the container's first process.
 func (c *container) start(ctx context.Context, lock *envlock.Session) (*nsproc.Process, error) {
+	if err := c.plan.Complete(); err != nil {
+		return nil, err
+	}
 	root, err := nsproc.NewRoot(&c.plan.Rootfs, c.initial)
 	if err != nil {
 		return nil, err
