@@ -265,7 +265,7 @@ func tryDelete(ctx context.Context, dir string) (done, busy bool, err error) {
 	}
 	defer unix.Close(lock)
 	if flock(lock, unix.LOCK_EX|unix.LOCK_NB) != nil {
-		busy, err := HasSessions(dir)
+		busy, err := hasSessions(dir)
 		return false, busy, err
 	}
 	if err := waitGone(ctx, readNote(lock)); err != nil {
@@ -280,9 +280,24 @@ func tryDelete(ctx context.Context, dir string) (done, busy bool, err error) {
 	return true, false, nil
 }
 
-// HasSessions says whether a supervisor holds the sessions file; the first process, which holds it alone while it
+// RemoveGroups removes the control groups of a container whose last session has ended. It reports true when there is nothing more to
+// do: they are gone, or there are sessions again. Whoever starts the container anew has the lock, and keeps them.
+func RemoveGroups(dir string, groups []string) bool {
+	lock, err := openFile(dir, lockName, unix.O_RDONLY)
+	if err != nil { // Delete has removed them with it
+		return true
+	}
+	defer unix.Close(lock)
+	if flock(lock, unix.LOCK_EX|unix.LOCK_NB) != nil {
+		others, err := hasSessions(dir)
+		return others || err != nil
+	}
+	return !isFile(lock, dir, lockName) || cgroup.Remove(groups)
+}
+
+// hasSessions says whether a supervisor holds the sessions file; the first process, which holds it alone while it
 // ends, does not count.
-func HasSessions(dir string) (bool, error) {
+func hasSessions(dir string) (bool, error) {
 	fd, err := openFile(dir, sessionsName, unix.O_RDONLY)
 	if errors.Is(err, unix.ENOENT) {
 		return false, nil

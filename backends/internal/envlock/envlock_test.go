@@ -75,6 +75,31 @@ func TestSecondWaits(t *testing.T) {
 	}
 }
 
+// The control groups of a container that is being started again stay, though those of the one before were to be removed.
+func TestRemoveGroups(t *testing.T) {
+	dir, group := t.TempDir(), filepath.Join(t.TempDir(), "group")
+	if err := os.MkdirAll(filepath.Join(group, "inside"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	next := acquire(t, dir)
+	if !next.Starting {
+		t.Fatal("there is nothing to join")
+	}
+	if RemoveGroups(dir, []string{group}) {
+		t.Error("there is still something to do")
+	}
+	if _, err := os.Stat(group); err != nil {
+		t.Error(err)
+	}
+	next.Close()
+	if !RemoveGroups(dir, []string{group}) {
+		t.Error("nobody is there")
+	}
+	if _, err := os.Stat(group); !os.IsNotExist(err) {
+		t.Error(err)
+	}
+}
+
 // A container whose last session has ended is not joined, though its first process has not noticed yet.
 func TestEndingIsNotJoined(t *testing.T) {
 	dir := t.TempDir()

@@ -112,10 +112,7 @@ func (p *Plan) leave(lock *envlock.Session) {
 		return
 	}
 	for range 1000 {
-		if cgroup.Remove(lock.Groups) {
-			return
-		}
-		if others, err := envlock.HasSessions(p.State); others || err != nil {
+		if envlock.RemoveGroups(p.State, lock.Groups) {
 			return
 		}
 		time.Sleep(time.Millisecond)
