@@ -57,6 +57,15 @@ func (s *Store) LinkName(name string, id manifest.EnvID) error {
 	return SyncDir(s.Path("names"))
 }
 
+// Linked tells whether the name of a record, if it has one, leads to it: a command that was killed may have left it without.
+func (s *Store) Linked(r *Record) bool {
+	if r.Name == "" {
+		return true
+	}
+	id, err := os.Readlink(s.Path("names", r.Name))
+	return err == nil && id == string(r.EnvID)
+}
+
 // UnlinkName forgets a name that no record has any more.
 func (s *Store) UnlinkName(name string) {
 	if name != "" && s.named(name) == nil {

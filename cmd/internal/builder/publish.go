@@ -1,6 +1,7 @@
 package builder
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -32,17 +33,23 @@ func (b *build) publish(ctx context.Context) (r *storage.Record, created bool, e
 	if err := b.prepare(ctx, dir, r); err != nil {
 		return nil, false, err
 	}
-	renewal, err := b.renew(ctx, r)
-	defer renewal.end()
-	if err != nil {
-		return nil, false, err
+	for {
+		renewal, err := b.renew(ctx, r)
+		if err == nil {
+			err = b.store.ChangeNames(ctx, func() error {
+				created, err = b.exchange(dir, scratch.Dir, r, renewal)
+				return err
+			})
+		}
+		renewal.end()
+		if !errors.Is(err, errAppeared) {
+			return r, created, failure.New(failure.Store, err, "")
+		}
 	}
-	err = b.store.ChangeNames(ctx, func() error {
-		created, err = b.exchange(dir, scratch.Dir, r, renewal)
-		return err
-	})
-	return r, created, failure.New(failure.Store, err, "")
 }
+
+// errAppeared says that the environment of the lock has come into being since a rebuild found that there was none.
+var errAppeared = errors.New("the environment has just been made by another command")
 
 // record describes the environment to be.
 func (b *build) record() (*storage.Record, error) {
@@ -112,20 +119,24 @@ func (b *build) prepare(ctx context.Context, dir string, r *storage.Record) (err
 
 // exchange is the commit: the name, the new environment, and the end of what it replaces. It runs alone.
 func (b *build) exchange(dir, scratch string, r *storage.Record, renewal *renewal) (created bool, err error) {
-	old := renewal.old
-	if r.Name != "" && (old == nil || old.Name != r.Name) {
-		if err := b.store.NameFree(r.Name, r.EnvID); err != nil {
-			var taken *storage.NameTakenError
-			errors.As(err, &taken)
+	old, err := b.replaced(renewal.old, r)
+	if err != nil {
+		return false, err
+	}
+	var taken *storage.NameTakenError
+	handover := false // the name leads to what is replaced
+	if err := b.store.NameFree(r.Name, r.EnvID); errors.As(err, &taken) {
+		if handover = old != nil && taken.By == old.EnvID; !handover {
 			return false, failure.New(failure.General, err, fmt.Sprintf("karapace rebuild --name %s replaces it; karapace rename %s OTHER keeps it", taken.Name, taken.Name))
 		}
 	}
 	have, err := b.store.Record(r.EnvID)
-	if err == nil && !b.req.Fresh {
+	switch {
+	case err == nil && !b.req.Fresh:
 		return false, b.reuse(have, r)
+	case err == nil && renewal.same == nil:
+		return false, errAppeared
 	}
-	replaces := old != nil && old.EnvID != r.EnvID
-	handover := replaces && old.Name == r.Name
 	if !handover {
 		if err := b.store.LinkName(r.Name, r.EnvID); err != nil {
 			return false, err
@@ -139,16 +150,40 @@ func (b *build) exchange(dir, scratch string, r *storage.Record, renewal *renewa
 	if err == nil && handover { // until here the name leads to the old one
 		err = b.store.LinkName(r.Name, r.EnvID)
 	}
-	if err == nil && replaces {
+	if err == nil && old != nil && old.EnvID != r.EnvID {
 		err = b.retire(old, scratch)
 	}
 	return err == nil, err
+}
+
+// replaced is what a rebuild replaces as it is now, when nobody renames it any more. The environment of the same lock may have another name
+// than when the rebuild was begun; another one that was renamed was meant to be kept.
+func (b *build) replaced(met, r *storage.Record) (*storage.Record, error) {
+	if met == nil {
+		return nil, nil
+	}
+	now, err := b.store.Record(met.EnvID)
+	switch {
+	case err != nil || now.Name == b.req.ReplacesName:
+	case now.EnvID != r.EnvID:
+		was := cmp.Or(b.req.ReplacesName, string(now.EnvID.Short()))
+		err = failure.New(failure.General, fmt.Errorf("environment %s was renamed to %s meanwhile", was, now.Name),
+			fmt.Sprintf("karapace rebuild --name %s replaces it; karapace build makes another beside it", now.Name))
+	case b.req.Name == b.req.ReplacesName:
+		r.Name = now.Name
+	}
+	return now, err
 }
 
 // reuse keeps an environment that is there already. It has one name; giving it another is renaming.
 func (b *build) reuse(have, r *storage.Record) error {
 	switch {
 	case r.Name == "" || r.Name == have.Name:
+		if b.store.NameFree(have.Name, r.EnvID) == nil && !b.store.Linked(have) {
+			if err := b.store.LinkName(have.Name, r.EnvID); err != nil {
+				return err
+			}
+		}
 	case have.Name == "":
 		have.Name = r.Name
 		if err := b.store.LinkName(r.Name, r.EnvID); err != nil {

@@ -55,7 +55,7 @@ func (e *Engine) Rebuild(ctx context.Context, o BuildOptions) (*BuildResult, err
 	req := wire.Build{Fresh: true, Force: o.Force}
 	old := e.previous(p, o)
 	if old != nil {
-		req.Replaces = old.EnvID
+		req.Replaces, req.ReplacesName = old.EnvID, old.Name
 		if o.Name == "" {
 			o.Name = old.Name
 		}
@@ -119,7 +119,7 @@ func (e *Engine) unchanged(o BuildOptions) (r *storage.Record, lockFile string) 
 	if err != nil {
 		return nil, ""
 	}
-	if r, err = s.Record(id); err != nil || r.ManifestID != p.Manifest.PreliminaryID() || o.Name != "" && o.Name != r.Name {
+	if r, err = s.Record(id); err != nil || r.ManifestID != p.Manifest.PreliminaryID() || o.Name != "" && o.Name != r.Name || !s.Linked(r) {
 		return nil, ""
 	}
 	if o.RequirePinned && requirePinned(p) != nil {

@@ -63,7 +63,8 @@ type Build struct {
 	Mend         bool           `json:"mend,omitempty"`     // layers that are there may be damaged
 	Fresh        bool           `json:"fresh,omitempty"`    // make the layers anew, whatever the store has
 	Replaces     manifest.EnvID `json:"replaces,omitempty"` // gives up its name to the new one
-	Force        bool           `json:"force,omitempty"`    // even if what it replaces holds work of the user's
+	ReplacesName string         `json:"replaces_name,omitempty"`
+	Force        bool           `json:"force,omitempty"` // even if what it replaces holds work of the user's
 	Config       []byte         `json:"config,omitempty"`
 	ConfigFile   string         `json:"config_file,omitempty"`
 	ImageServers []string       `json:"image_servers,omitempty"` // in place of the configured ones

@@ -1,0 +1,68 @@
+package main
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// envDir is the directory of an environment in the store.
+func (b *stateBench) envDir(name string) string {
+	b.t.Helper()
+	id, err := os.Readlink(b.path("names", name))
+	must(b.t, err)
+	return b.path("envs", id)
+}
+
+// An environment that comes into being while a rebuild of its lock is about to publish it is renewed as any other: what was written
+// in it is kept.
+func TestRebuildMeetsAnother(t *testing.T) {
+	b := newWaitingBench(t)
+	b.karapace("exec", "t", "-u", "0", "--", "sh", "-c", "echo kept >/srv/text || echo kept >/srv")
+	env, away := b.envDir("t"), filepath.Join(b.dir, "away")
+	must(t, os.Rename(env, away))
+	must(t, os.Remove(b.path("names", "t")))
+	names := b.lock(b.path("names") + "/.")
+	defer names.Unlock()
+	rebuild := b.start("rebuild", "t.toml", "--name", "t")
+	rebuild.says("^wait for ")
+	must(t, os.Rename(away, env))
+	must(t, os.Symlink(filepath.Base(env), b.path("names", "t")))
+	names.Unlock()
+	rebuild.ends(0)
+	if !strings.Contains(b.karapace("snapshots", "t"), "before rebuild") {
+		t.Errorf("what was written is in no snapshot:\n%s", b.karapace("snapshots", "t"))
+	}
+}
+
+// A rebuild follows the environment that is renamed meanwhile, and takes no other's place than that of the one it was begun for.
+func TestRebuildRenamed(t *testing.T) {
+	b := newWaitingBench(t)
+	held := b.lock(b.envDir("t") + "/.")
+	defer held.Unlock()
+	rebuild := b.start("rebuild", "t.toml")
+	rebuild.says("^wait for ")
+	b.karapace("rename", "t", "renamed")
+	held.Unlock()
+	rebuild.ends(0)
+	b.karapace("exec", "renamed", "--", "true")
+
+	held = b.lock(b.envDir("renamed") + "/.")
+	defer held.Unlock()
+	rebuild = b.start("rebuild", "u.toml", "--name", "renamed")
+	rebuild.says("^wait for ")
+	b.karapace("rename", "renamed", "kept")
+	held.Unlock()
+	rebuild.ends(1)
+	rebuild.says("environment renamed was renamed to kept")
+	b.karapace("exec", "kept", "--", "true")
+}
+
+// A name that leads nowhere, as a command that was killed may leave it, is given again by building.
+func TestBuildLinksName(t *testing.T) {
+	b := newWaitingBench(t)
+	must(t, os.Remove(b.path("names", "t")))
+	b.karapace("build", "t.toml")
+	b.karapace("exec", "t", "--", "true")
+}
