@@ -59,6 +59,11 @@ func SyncDir(dir string) error {
 	return nil
 }
 
+// Starved tells whether err is for want of descriptors or memory, which says nothing about what was to be read.
+func Starved(err error) bool {
+	return errors.Is(err, syscall.EMFILE) || errors.Is(err, syscall.ENFILE) || errors.Is(err, syscall.ENOMEM)
+}
+
 // readBounded reads a regular file of at most limit bytes; links, pipes and devices are refused without blocking. It is
 // on the way of every command and reads a record in four system calls.
 func readBounded(path string, limit int64) ([]byte, error) {

@@ -116,6 +116,9 @@ func (s *Store) readRecord(id manifest.EnvID, path string) (*Record, error) {
 	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrInvalid) {
 		return nil, &NotFoundError{Ref: string(id)}
 	}
+	if Starved(err) {
+		return nil, fmt.Errorf("read the record of environment %s: %w", id.Short(), err)
+	}
 	if err != nil {
 		return nil, &Error{Path: s.root, Msg: fmt.Sprintf("read record: %v", err)}
 	}

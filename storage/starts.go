@@ -35,20 +35,26 @@ func (s *Store) openStarted() (int, error) {
 	return unix.Open(s.Path(startedName), unix.O_WRONLY|unix.O_CREAT|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0o600)
 }
 
-// Running are those of many environments that ask says run. It asks about none that cannot.
-func (s *Store) Running(all []manifest.EnvID, ask func(manifest.EnvID) bool) map[manifest.EnvID]bool {
+// Running are those of many environments that ask says run. It asks about none that cannot. What could not be asked is not remembered.
+func (s *Store) Running(all []manifest.EnvID, ask func(manifest.EnvID) (bool, error)) map[manifest.EnvID]bool {
 	if len(all) < manySummaries {
-		return running(all, ask)
+		found, _ := running(all, ask)
+		return found
 	}
 	now := generation{boot(), identify(unix.AT_FDCWD, s.Path(startedName))}
 	if then, candidates := s.rememberedRunning(); now.is(then) {
-		return running(candidates, ask)
+		found, _ := running(candidates, ask)
+		return found
 	}
 	present, err := s.ids() // all may be of a time before now, and lack one that was started since
 	if err != nil {
-		return running(all, ask)
+		found, _ := running(all, ask)
+		return found
 	}
-	found := running(present, ask)
+	found, err := running(present, ask)
+	if err != nil {
+		return found
+	}
 	if now.known() {
 		s.rememberRunning(now, found)
 	} else if fd, err := s.openStarted(); err == nil { // nothing was ever started, or something was just now
@@ -57,16 +63,16 @@ func (s *Store) Running(all []manifest.EnvID, ask func(manifest.EnvID) bool) map
 	return found
 }
 
-func running(ids []manifest.EnvID, ask func(manifest.EnvID) bool) map[manifest.EnvID]bool {
-	run := make([]bool, len(ids))
-	eachOf(len(ids), func(i int) { run[i] = ask(ids[i]) })
+func running(ids []manifest.EnvID, ask func(manifest.EnvID) (bool, error)) (map[manifest.EnvID]bool, error) {
+	run, errs := make([]bool, len(ids)), make([]error, len(ids))
+	eachOf(len(ids), func(i int) { run[i], errs[i] = ask(ids[i]) })
 	found := map[manifest.EnvID]bool{}
 	for i, id := range ids {
 		if run[i] {
 			found[id] = true
 		}
 	}
-	return found
+	return found, errors.Join(errs...)
 }
 
 func (s *Store) rememberRunning(now generation, found map[manifest.EnvID]bool) {

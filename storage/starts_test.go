@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"maps"
 	"os"
+	"syscall"
 	"testing"
 	"time"
 
@@ -24,11 +25,11 @@ func TestRunning(t *testing.T) {
 	asking := func(when string) (asked int) {
 		t.Helper()
 		var questions [manySummaries]bool // several are asked at once
-		found := s.Running(all, func(id manifest.EnvID) bool {
+		found := s.Running(all, func(id manifest.EnvID) (bool, error) {
 			var i int
 			fmt.Sscanf(string(id), "%x", &i)
 			questions[i] = true
-			return runs[id]
+			return runs[id], nil
 		})
 		if !maps.Equal(found, runs) {
 			t.Errorf("%s: %v run, want %v", when, found, runs)
@@ -123,7 +124,7 @@ func TestRunningSince(t *testing.T) {
 		}
 	}
 	late := all[manySummaries]
-	runs := func(id manifest.EnvID) bool { return id == late }
+	runs := func(id manifest.EnvID) (bool, error) { return id == late, nil }
 	if err := s.NoteStart(); err != nil {
 		t.Fatal(err)
 	}
@@ -138,4 +139,30 @@ func TestRunningSince(t *testing.T) {
 		time.Sleep(settledAfter / 4)
 	}
 	t.Fatal("nothing is remembered")
+}
+
+// That an environment could not be asked whether it runs is no answer to keep.
+func TestRunningUnknown(t *testing.T) {
+	s := newStore(t)
+	var all []manifest.EnvID
+	for i := range manySummaries {
+		all = append(all, manifest.EnvID(fmt.Sprintf("%064x", i)))
+		if err := os.Mkdir(s.EnvDir(all[i]), 0o700); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := s.NoteStart(); err != nil {
+		t.Fatal(err)
+	}
+	time.Sleep(2 * settledAfter)
+	s.Running(all, func(id manifest.EnvID) (bool, error) {
+		if id == all[7] {
+			return false, syscall.EMFILE
+		}
+		return false, nil
+	})
+	found := s.Running(all, func(id manifest.EnvID) (bool, error) { return id == all[7], nil })
+	if !found[all[7]] {
+		t.Error("it is believed not to run")
+	}
 }

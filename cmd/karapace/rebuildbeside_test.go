@@ -66,3 +66,26 @@ func TestBuildLinksName(t *testing.T) {
 	b.karapace("build", "t.toml")
 	b.karapace("exec", "t", "--", "true")
 }
+
+// Who waits for an environment while a rebuild gives its name to another one gets that one.
+func TestNameHandedOver(t *testing.T) {
+	for _, command := range [][]string{{"exec", "t", "--", "sh", "-c", "echo $NAME"}, {"run", "t", "--", "sh", "-c", "echo $NAME"}} {
+		t.Run(command[0], func(t *testing.T) {
+			b := newWaitingBench(t)
+			b.karapace("build", "u.toml", "--name", "u")
+			env := b.envDir("t")
+			held := b.lock(env + "/.")
+			defer held.Unlock()
+			waiting := b.start(command...)
+			waiting.says("^wait for ")
+			must(t, os.Rename(env, filepath.Join(b.dir, "away")))
+			must(t, os.Remove(b.path("names", "t")))
+			b.karapace("rename", "u", "t")
+			held.Unlock()
+			waiting.ends(0)
+			if got := waiting.out.String(); got != "u\n" {
+				t.Errorf("it prints %q", got)
+			}
+		})
+	}
+}

@@ -92,10 +92,8 @@ func (s *Store) damaged(ctx context.Context, l Layer, doubt bool) (bool, error) 
 		return false, nil
 	}
 	err := s.Verify(ctx, l)
-	for _, no := range []error{context.Cause(ctx), unix.EMFILE, unix.ENFILE, unix.ENOMEM} {
-		if no != nil && errors.Is(err, no) {
-			return false, err
-		}
+	if cause := context.Cause(ctx); cause != nil && errors.Is(err, cause) || storage.Starved(err) {
+		return false, err
 	}
 	return err != nil, nil
 }

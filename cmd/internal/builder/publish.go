@@ -132,6 +132,8 @@ func (b *build) exchange(dir, scratch string, r *storage.Record, renewal *renewa
 	}
 	have, err := b.store.Record(r.EnvID)
 	switch {
+	case storage.Starved(err):
+		return false, err
 	case err == nil && !b.req.Fresh:
 		return false, b.reuse(have, r)
 	case err == nil && renewal.same == nil:

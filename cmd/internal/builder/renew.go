@@ -100,8 +100,8 @@ func (b *build) meet(ctx context.Context, n *renewal, id manifest.EnvID) (*stora
 // built again.
 func (b *build) refuseDamaged(id manifest.EnvID) error {
 	_, err := b.store.Record(id)
-	if err == nil {
-		return nil
+	if err == nil || storage.Starved(err) {
+		return failure.New(failure.Store, err, "")
 	}
 	return b.lose(id, err)
 }

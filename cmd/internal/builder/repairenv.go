@@ -44,11 +44,14 @@ func (r *repairer) records(ctx context.Context) error {
 }
 
 func (r *repairer) record(ctx context.Context, id manifest.EnvID) error {
-	if _, err := r.store.Record(id); err == nil {
-		return nil
+	if _, err := r.store.Record(id); err == nil || storage.Starved(err) {
+		return err
 	}
 	path := r.found.below(r.store.EnvDir(id, "record.json"))
 	rec, err := r.store.RecordCopy(id)
+	if storage.Starved(err) {
+		return err
+	}
 	if err != nil {
 		r.did[path] = "its copy is lost too: the environment was put aside"
 		err := r.aside(r.store.EnvDir(id))

@@ -32,13 +32,14 @@ type Environment struct {
 
 // Describe tells about a record, and asks the kernel whether it runs.
 func (e *Engine) Describe(r *storage.Record) Environment {
-	return environment(r.Summary(), e.runs(r.EnvID))
+	runs, _ := e.runs(r.EnvID)
+	return environment(r.Summary(), runs)
 }
 
 // runs asks the kernel.
-func (e *Engine) runs(id manifest.EnvID) bool {
+func (e *Engine) runs(id manifest.EnvID) (bool, error) {
 	st, err := backends.Running(e.stateDir(id))
-	return err == nil && st.Running
+	return st.Running, err
 }
 
 func (e *Engine) stateDir(id manifest.EnvID) string {

@@ -21,15 +21,7 @@ func (e *Engine) Run(ctx context.Context, target string, b BuildOptions, o Sessi
 	if o.profile = "project"; o.Isolated {
 		o.profile = "isolated"
 	}
-	r, err := e.target(ctx, target, b)
-	if err != nil {
-		return backends.Exit{}, err
-	}
-	s, err := e.store()
-	if err != nil {
-		return backends.Exit{}, err
-	}
-	r, use, err := e.use(ctx, s, r)
+	s, r, use, err := e.targetInUse(ctx, target, b)
 	if err != nil {
 		return backends.Exit{}, err
 	}
@@ -48,6 +40,22 @@ func (e *Engine) Run(ctx context.Context, target string, b BuildOptions, o Sessi
 		return exit, sweepErr
 	}
 	return exit, err
+}
+
+// targetInUse is the environment meant, whose layers stay where they are until use is given back.
+func (e *Engine) targetInUse(ctx context.Context, target string, b BuildOptions) (s *storage.Store, r *storage.Record, use *storage.Lock, err error) {
+	for {
+		if r, err = e.target(ctx, target, b); err != nil {
+			return nil, nil, nil, err
+		}
+		if s, err = e.store(); err != nil {
+			return nil, nil, nil, err
+		}
+		now, use, err := e.use(ctx, s, r)
+		if !e.handedOver(target, r, err) {
+			return s, now, use, err
+		}
+	}
 }
 
 // use keeps the layers of an environment where they are, and returns its record as it is then.

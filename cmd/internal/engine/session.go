@@ -47,11 +47,14 @@ func (e *Engine) Exec(ctx context.Context, ref string, o SessionOptions) (backen
 			return backends.Exit{}, err
 		}
 		exit, err := e.enter(ctx, s, r, o)
-		if !errors.Is(err, errChanged) {
-			return exit, orGone(s, r, err, false)
+		if errors.Is(err, errChanged) {
+			if err = e.awaitSettled(ctx, s, r); err == nil {
+				continue
+			}
 		}
-		if err := e.awaitSettled(ctx, s, r); err != nil {
-			return backends.Exit{}, err
+		err = orGone(s, r, err, false)
+		if !e.handedOver(ref, r, err) {
+			return exit, err
 		}
 	}
 }

@@ -85,6 +85,17 @@ func orGone(s *storage.Store, r *storage.Record, err error, replaced bool) error
 	return err
 }
 
+// handedOver tells whether err is that an environment has gone, and what it was called by leads to the one that a rebuild has put in its
+// place.
+func (e *Engine) handedOver(ref string, r *storage.Record, err error) bool {
+	var gone *storage.NotFoundError
+	if !errors.As(err, &gone) {
+		return false
+	}
+	_, now, err := e.find(ref)
+	return err == nil && now.EnvID != r.EnvID
+}
+
 // awaitSettled waits until nobody changes an environment.
 func (e *Engine) awaitSettled(ctx context.Context, s *storage.Store, r *storage.Record) error {
 	lock, err := s.SettledIn(ctx, r.EnvID)
