@@ -18,6 +18,8 @@ type Box struct {
 	Line int
 	// values of a key, in order; one may be given several times.
 	values map[string][]string
+	// volumes and left are of a container, whose paths may have blanks in them.
+	volumes, left []string
 }
 
 // Parse reads all boxes, in order. The file is in the format of ini files: sections, KEY=VALUE, comments behind # and ;.
@@ -118,12 +120,13 @@ func (b *Box) Manifest() (text string, left []string, err error) {
 	if b.last("nvidia") == "true" {
 		m.WriteString("\n[hardware]\ngpu = true\n")
 	}
-	if volumes := b.words("volume"); len(volumes) > 0 {
+	if volumes := append(b.words("volume"), b.volumes...); len(volumes) > 0 {
 		m.WriteString("\n[mounts]\n")
 		for i, v := range volumes {
 			fmt.Fprintf(&m, "volume%d = %s\n", i+1, strconv.Quote(strings.TrimSuffix(v, ":rw")))
 		}
 	}
+	left = slices.Clone(b.left)
 	for key, values := range b.values {
 		if !slices.Contains(carried, key) {
 			left = append(left, key+"="+strings.Join(values, " "))
