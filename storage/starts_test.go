@@ -4,8 +4,12 @@ import (
 	"fmt"
 	"maps"
 	"os"
+	"path/filepath"
+	"runtime"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/karapace/karapace/manifest"
 )
@@ -138,4 +142,37 @@ func TestRunningSince(t *testing.T) {
 		time.Sleep(settledAfter / 4)
 	}
 	t.Fatal("nothing is remembered")
+}
+
+// What root has left there, who looked into a user's store, keeps no session out.
+func TestStartedOfAnother(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("only root can be somebody else; not run as this user")
+	}
+	const nobody = 65534
+	s := newStore(t)
+	if err := s.NoteStart(); err != nil {
+		t.Fatal(err)
+	}
+	for dir := s.Root(); len(dir) > len(os.TempDir()); dir = filepath.Dir(dir) {
+		if err := os.Chmod(dir, 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.Chown(s.Root(), nobody, nobody); err != nil {
+		t.Fatal(err)
+	}
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	if err := unix.Setfsuid(nobody); err != nil { // of this thread only, and without root's rights
+		t.Fatal(err)
+	}
+	err := s.NoteStart()
+	if back := unix.Setfsuid(0); err != nil || back != nil {
+		t.Fatal(err, back)
+	}
+	var st unix.Stat_t
+	if err := unix.Stat(s.Path(startedName), &st); err != nil || st.Uid != nobody {
+		t.Errorf("the file is of %d: %v", st.Uid, err)
+	}
 }
