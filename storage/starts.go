@@ -2,6 +2,7 @@ package storage
 
 import (
 	"errors"
+	"io/fs"
 	"os"
 	"slices"
 
@@ -31,7 +32,20 @@ func (s *Store) NoteStart() error {
 	return nil
 }
 
+// openStarted makes another file where the one there belongs to somebody else: root, who looked into a user's store, would keep all of
+// the user's sessions out. That it is another says as much as another time.
 func (s *Store) openStarted() (int, error) {
+	fd, err := s.tryStarted()
+	if !errors.Is(err, unix.EACCES) {
+		return fd, err
+	}
+	if removed := os.Remove(s.Path(startedName)); removed != nil && !errors.Is(removed, fs.ErrNotExist) {
+		return -1, err
+	}
+	return s.tryStarted()
+}
+
+func (s *Store) tryStarted() (int, error) {
 	return unix.Open(s.Path(startedName), unix.O_WRONLY|unix.O_CREAT|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0o600)
 }
 

@@ -4,9 +4,13 @@ import (
 	"fmt"
 	"maps"
 	"os"
+	"path/filepath"
+	"runtime"
 	"syscall"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/karapace/karapace/manifest"
 )
@@ -164,5 +168,38 @@ func TestRunningUnknown(t *testing.T) {
 	found := s.Running(all, func(id manifest.EnvID) (bool, error) { return id == all[7], nil })
 	if !found[all[7]] {
 		t.Error("it is believed not to run")
+	}
+}
+
+// What root has left there, who looked into a user's store, keeps no session out.
+func TestStartedOfAnother(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("only root can be somebody else; not run as this user")
+	}
+	const nobody = 65534
+	s := newStore(t)
+	if err := s.NoteStart(); err != nil {
+		t.Fatal(err)
+	}
+	for dir := s.Root(); len(dir) > len(os.TempDir()); dir = filepath.Dir(dir) {
+		if err := os.Chmod(dir, 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.Chown(s.Root(), nobody, nobody); err != nil {
+		t.Fatal(err)
+	}
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	if err := unix.Setfsuid(nobody); err != nil { // of this thread only, and without root's rights
+		t.Fatal(err)
+	}
+	err := s.NoteStart()
+	if back := unix.Setfsuid(0); err != nil || back != nil {
+		t.Fatal(err, back)
+	}
+	var st unix.Stat_t
+	if err := unix.Stat(s.Path(startedName), &st); err != nil || st.Uid != nobody {
+		t.Errorf("the file is of %d: %v", st.Uid, err)
 	}
 }

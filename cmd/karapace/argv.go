@@ -33,6 +33,7 @@ func (l *commandLine) args() []string {
 func (p *program) arrange(app *cli.App, argv []string) (*commandLine, error) {
 	l := &commandLine{program: argv[0]}
 	rest := argv[1:]
+	asked := false // for help, by the word in the place of a command
 	for i, a := range rest {
 		if a == "--" {
 			l.after, l.dashes, rest = rest[i+1:], true, rest[:i]
@@ -45,7 +46,7 @@ func (p *program) arrange(app *cli.App, argv []string) (*commandLine, error) {
 		if len(a) < 2 || a[0] != '-' {
 			if l.command == nil {
 				if a == "help" {
-					rest = append(slices.Clone(rest), "--help")
+					asked = true
 					continue
 				}
 				if l.command = p.command(a); l.command == nil {
@@ -64,6 +65,9 @@ func (p *program) arrange(app *cli.App, argv []string) (*commandLine, error) {
 		first, _ := names(flag)
 		taken := "--" + first
 		if takesValue(flag) && !joined {
+			if len(rest) == 0 && asked {
+				break
+			}
 			if len(rest) == 0 {
 				return nil, fmt.Errorf("flag %s needs a value", a)
 			}
@@ -79,7 +83,20 @@ func (p *program) arrange(app *cli.App, argv []string) (*commandLine, error) {
 			l.flags = append(l.flags, taken)
 		}
 	}
+	if asked {
+		l.askHelp()
+	}
 	return l, nil
+}
+
+// askHelp is what --help does behind all flags, of which none can take it for its value.
+func (l *commandLine) askHelp() {
+	l.help = true
+	if l.command != nil {
+		l.flags = append(l.flags, "--help")
+	} else {
+		l.globals = append(l.globals, "--help")
+	}
 }
 
 // lookup finds a flag of the command, or else of the program.

@@ -25,6 +25,11 @@ func TestArrange(t *testing.T) {
 		"exec q --help":                     {"karapace exec --help q", ""},
 		"help":                              {"karapace --help", ""},
 		"help exec":                         {"karapace exec --help", ""},
+		"help commit -m":                    {"karapace commit --help", ""}, // which is not the message
+		"help commit -m x":                  {"karapace commit --message=x --help", ""},
+		"help --store":                      {"karapace --help", ""},
+		"help help":                         {"karapace --help", ""},
+		"help exec q -- ls":                 {"karapace exec --help q", "ls"},
 		"--version":                         {"karapace --version", ""},
 		"quick -p git,curl -p vim -- git x": {"karapace quick --packages=git,curl --packages=vim", "git x"},
 	} {
@@ -40,11 +45,14 @@ func TestArrange(t *testing.T) {
 		if got := strings.Join(l.after, " "); got != want.after {
 			t.Errorf("%s: after %q, want %q", line, got, want.after)
 		}
+		if want := strings.Contains(want.args, "--help"); l.help != want {
+			t.Errorf("%s: help is asked for: %t, want %t", line, l.help, want)
+		}
 	}
 	for line, want := range map[string]string{
 		"frob": "unknown command", "list --frob": "unknown flag --frob for karapace list", "--frob": "unknown flag --frob",
 		"rm q": "karapace destroy", "exec -it q sh": "-t gives a terminal", "list -t": "see karapace list --help",
-		"build --name": "needs a value", "enter --name x": "unknown flag --name for karapace enter",
+		"build --name": "needs a value", "help frob": "unknown command", "help list --frob": "unknown flag --frob", "enter --name x": "unknown flag --name for karapace enter",
 	} {
 		p := &program{}
 		if _, err := p.arrange(p.app(), strings.Fields("karapace "+line)); err == nil || !strings.Contains(err.Error(), want) {

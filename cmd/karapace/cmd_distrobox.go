@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -46,7 +47,7 @@ func (p *program) importDistrobox(c *cli.Context) error {
 		}
 	}
 	for i := range all {
-		if err := storage.WriteFile(all[i].Manifest, all[i].text, 0o644); err != nil {
+		if err := storage.WriteDocument(all[i].Manifest, all[i].text, 0o644); err != nil {
 			return failure.New(failure.General, err, "")
 		}
 		if p.json {
@@ -98,7 +99,10 @@ func (p *program) existingBox(name string) ([]imported, error) {
 			continue
 		}
 		asked++
-		text, err := exec.CommandContext(p.ctx, program, "inspect", "--type", "container", "--", name).Output()
+		text, err := p.outputAtMost(maxInspected, program, "inspect", "--type", "container", "--", name)
+		if errors.Is(err, errTooMuch) {
+			return nil, failure.New(failure.General, fmt.Errorf("%s inspect %s: %w", manager, name, err), "no box has that much; distrobox list and toolbox list show boxes")
+		}
 		if err != nil { // no such container, or a docker without its daemon
 			continue
 		}
@@ -135,6 +139,32 @@ func manifestsOf(file string, boxes []*distrobox.Box) ([]imported, error) {
 		all = append(all, imported{Name: b.Name, Manifest: b.Name + ".toml", Left: append([]string{}, left...), text: []byte(text)})
 	}
 	return all, nil
+}
+
+// maxInspected is more than any container has to be told of.
+const maxInspected = 4 << 20
+
+var errTooMuch = errors.New("it prints too much")
+
+// outputAtMost is what a program prints, which is ended when it prints more than so many bytes.
+func (p *program) outputAtMost(limit int64, program string, args ...string) ([]byte, error) {
+	ctx, end := context.WithCancel(p.ctx)
+	defer end()
+	cmd := exec.CommandContext(ctx, program, args...)
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		return nil, err
+	}
+	if err := cmd.Start(); err != nil {
+		return nil, err
+	}
+	text, err := io.ReadAll(io.LimitReader(out, limit+1))
+	if int64(len(text)) > limit {
+		end()
+		cmd.Wait()
+		return nil, fmt.Errorf("%w: more than %d bytes", errTooMuch, limit)
+	}
+	return text, errors.Join(err, cmd.Wait())
 }
 
 // readAtMost reads a file that may have so many bytes.

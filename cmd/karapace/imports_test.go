@@ -51,7 +51,7 @@ var mayImport = map[string][]string{
 	"backends/mock":                {"backends", "backends/internal/..."},
 	"cmd/internal/failure":         {},
 	"cmd/internal/doctor":          {},
-	"cmd/internal/distrobox":       {},
+	"cmd/internal/distrobox":       {"manifest"},
 	"cmd/internal/probe":           {},
 	"cmd/internal/credentials":     {},
 	"cmd/internal/wire":            {"cmd/internal/credentials", "cmd/internal/failure", "manifest", "storage"},

@@ -18,11 +18,15 @@ type Box struct {
 	Line int
 	// values of a key, in order; one may be given several times.
 	values map[string][]string
+	open   bool // its includes are being read
+	// volumes and left are of a container, whose paths may have blanks in them.
+	volumes, left []string
 }
 
 // Parse reads all boxes, in order. The file is in the format of ini files: sections, KEY=VALUE, comments behind # and ;.
 func Parse(text string) ([]*Box, error) {
 	var boxes []*Box
+	r := reader{named: map[string]*Box{}}
 	number := 0
 	for line := range strings.Lines(strings.ReplaceAll(text, "\\\n", " ")) {
 		number++
@@ -35,10 +39,11 @@ func Parse(text string) ([]*Box, error) {
 			if !ok || name == "" {
 				return nil, fmt.Errorf("line %d: %q is no section", number, line)
 			}
-			if slices.ContainsFunc(boxes, func(b *Box) bool { return b.Name == name }) {
+			if r.named[name] != nil {
 				return nil, fmt.Errorf("line %d: there are two boxes %q", number, name)
 			}
-			boxes = append(boxes, &Box{Name: name, Line: number, values: map[string][]string{}})
+			r.named[name] = &Box{Name: name, Line: number, values: map[string][]string{}}
+			boxes = append(boxes, r.named[name])
 			continue
 		}
 		key, value, ok := strings.Cut(line, "=")
@@ -50,29 +55,57 @@ func Parse(text string) ([]*Box, error) {
 		b.values[key] = append(b.values[key], unquoted(strings.TrimSpace(value)))
 	}
 	for _, b := range boxes {
-		if err := b.include(boxes, 0); err != nil {
+		if err := r.include(b); err != nil {
 			return nil, err
 		}
 	}
 	return boxes, nil
 }
 
+// maxIncluded bounds what includes bring into all boxes of a file: each that includes all before it doubles what the next has.
+const maxIncluded = 4 << 20
+
+// reader is what is known while the boxes of a file take from each other.
+type reader struct {
+	named    map[string]*Box
+	included int // bytes
+}
+
 // include adds what a box takes from others, its own values being the last.
-func (b *Box) include(boxes []*Box, depth int) error {
+func (r *reader) include(b *Box) error {
 	names := b.words("include")
 	delete(b.values, "include")
-	for _, name := range names {
-		i := slices.IndexFunc(boxes, func(o *Box) bool { return o.Name == name })
-		if i < 0 || boxes[i] == b || depth > len(boxes) {
+	b.open = true
+	defer func() { b.open = false }()
+	taken, seen := map[string][]string{}, map[string]bool{}
+	for _, name := range slices.Backward(names) {
+		other := r.named[name]
+		switch {
+		case other == nil || other == b:
 			return fmt.Errorf("box %q of line %d includes %q, which is no other box", b.Name, b.Line, name)
+		case other.open:
+			return fmt.Errorf("box %q of line %d includes %q, which includes it: one of them must not", b.Name, b.Line, name)
+		case seen[name]:
+			return fmt.Errorf("box %q of line %d includes %q twice; once is enough", b.Name, b.Line, name)
 		}
-		if err := boxes[i].include(boxes, depth+1); err != nil {
+		seen[name] = true
+		if err := r.include(other); err != nil {
 			return err
 		}
-		for key, values := range boxes[i].values {
-			b.values[key] = append(slices.Clone(values), b.values[key]...)
+		for key, values := range other.values {
+			for _, v := range values {
+				r.included += len(key) + len("=") + len(v)
+			}
+			if r.included > maxIncluded {
+				return fmt.Errorf("box %q of line %d: what the boxes of this file include has more than %d bytes; split the file, or include less", b.Name, b.Line, maxIncluded)
+			}
+			taken[key] = append(taken[key], values...)
 		}
 	}
+	for key, values := range b.values {
+		taken[key] = append(taken[key], values...)
+	}
+	b.values = taken
 	return nil
 }
 
@@ -118,12 +151,13 @@ func (b *Box) Manifest() (text string, left []string, err error) {
 	if b.last("nvidia") == "true" {
 		m.WriteString("\n[hardware]\ngpu = true\n")
 	}
-	if volumes := b.words("volume"); len(volumes) > 0 {
+	if volumes := append(b.words("volume"), b.volumes...); len(volumes) > 0 {
 		m.WriteString("\n[mounts]\n")
 		for i, v := range volumes {
 			fmt.Fprintf(&m, "volume%d = %s\n", i+1, strconv.Quote(strings.TrimSuffix(v, ":rw")))
 		}
 	}
+	left = slices.Clone(b.left)
 	for key, values := range b.values {
 		if !slices.Contains(carried, key) {
 			left = append(left, key+"="+strings.Join(values, " "))

@@ -6,7 +6,10 @@ import (
 	"fmt"
 	"path"
 	"slices"
+	"strconv"
 	"strings"
+
+	"github.com/karapace/karapace/manifest"
 )
 
 // container is what podman and docker say of one, as far as it tells how a box was made.
@@ -98,12 +101,25 @@ func (b *Box) takeMounts(c container) {
 		case home || ownMount(m.Destination):
 		case m.Type != "bind":
 			b.set("named_volume", m.Name+":"+m.Destination)
-		case m.RW:
-			b.set("volume", m.Source+":"+m.Destination)
 		default:
-			b.set("volume", m.Source+":"+m.Destination+":ro")
+			b.takeVolume(m)
 		}
 	}
+}
+
+// takeVolume takes a mount as it is, if a manifest can say it: no path with a colon, for one.
+func (b *Box) takeVolume(m mount) {
+	volume := m.Source + ":" + m.Destination
+	if !m.RW {
+		volume += ":ro"
+	}
+	text := "manifest_version = 1\n[base]\nimage = \"docker://debian\"\n[mounts]\nvolume = " + strconv.Quote(volume)
+	read, err := manifest.Parse("volume", []byte(text))
+	if err != nil || read.Mounts[0].Host != m.Source || read.Mounts[0].Container != m.Destination {
+		b.left = append(b.left, "volume="+volume)
+		return
+	}
+	b.volumes = append(b.volumes, volume)
 }
 
 // ownMount says that distrobox makes a mount in every box.
