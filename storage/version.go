@@ -118,7 +118,7 @@ func Create(root string) (*Store, error) {
 
 // MakeDirectories makes those of a store's directories that are missing.
 func (s *Store) MakeDirectories() error {
-	for _, d := range directories() {
+	for _, d := range Directories() {
 		if err := os.Mkdir(s.Path(d), 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
 			return &Error{Path: s.root, Msg: err.Error()}
 		}
@@ -126,13 +126,14 @@ func (s *Store) MakeDirectories() error {
 	return nil
 }
 
-func directories() []string {
+// Directories are those that every store has.
+func Directories() []string {
 	return []string{"names", "envs", "layers", "built", "quick", "vault", "storage", "tmp"}
 }
 
 // Names are all that the directory of a store may hold.
 func Names() []string {
-	return append(directories(), "version", "fetched", "quarantine", "backup", "transit", "pushed", summariesName, startedName, runningName)
+	return append(Directories(), "version", "fetched", "quarantine", "backup", "transit", "pushed", summariesName, startedName, runningName)
 }
 
 // notOurs returns the first name that a store which is being created, or was not removed to the end, would not have.

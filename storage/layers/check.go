@@ -92,7 +92,7 @@ func (c *checker) add(f Finding) {
 
 // indexes reads all that is small while nobody changes it.
 func (c *checker) indexes(ctx context.Context) error {
-	lock, err := storage.WaitLock(ctx, c.Store.records(), nil)
+	lock, err := storage.WaitLock(ctx, c.Store.records()+"/.", nil)
 	if err != nil {
 		return err
 	}

@@ -14,7 +14,7 @@ import (
 // Seal makes records of version 1 of the store such of version 2: sealed, and with the time that containers/storage has. A
 // record that cannot be read stays as it is, for verify-store to find; lost is told of it.
 func (s *Store) Seal(ctx context.Context, lost func(path string)) error {
-	lock, err := storage.WaitLock(ctx, s.records(), nil)
+	lock, err := storage.WaitLock(ctx, s.records()+"/.", nil)
 	if err != nil {
 		return err
 	}

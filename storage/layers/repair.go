@@ -30,7 +30,7 @@ type Wanted struct {
 // changed, except that images that are not whole go. The caller keeps everybody else out, and this Store has not been used
 // for anything but Check.
 func (s *Store) Repair(ctx context.Context, wanted []Wanted, aside func(path string) error) error {
-	lock, err := storage.WaitLock(ctx, s.records(), nil)
+	lock, err := storage.WaitLock(ctx, s.records()+"/.", nil)
 	if err != nil {
 		return err
 	}
@@ -226,7 +226,7 @@ func writeIndex[T any](path string, list []T) error {
 
 // Protects returns an error when a layer or an image could be collected by mistake: nothing in the store says what it is.
 func (s *Store) Protects(ctx context.Context, layers, images []digest.Digest) error {
-	lock, err := storage.WaitLock(ctx, s.records(), nil)
+	lock, err := storage.WaitLock(ctx, s.records()+"/.", nil)
 	if err != nil {
 		return err
 	}

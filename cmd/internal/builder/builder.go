@@ -67,9 +67,17 @@ func serve(ctx context.Context, in io.Reader, t *teller) (any, error) {
 	}
 	s.Waiting = t.waiting
 	w := &worker{store: s, rootless: req.Rootless, user: req.User, tell: t, overlay: req.Overlay}
+	if req.Check != nil && req.Check.Repair { // before all locks, which are directories
+		if err := w.makeDirectories(); err != nil {
+			return nil, failure.New(failure.Store, err, hintOf(err))
+		}
+	}
 	lock, err := w.together(ctx, &req)
-	if err != nil {
-		return nil, failure.New(failure.Store, err, "")
+	switch {
+	case missing(err) && exists(s.Path("version")):
+		return nil, failure.New(failure.Store, err, repairs+" makes it again")
+	case err != nil:
+		return nil, failure.New(failure.Store, err, hintOf(err))
 	}
 	defer lock.Unlock()
 	return w.do(ctx, &req)
@@ -141,6 +149,7 @@ type worker struct {
 	tell     *teller
 	overlay  string        // see wire.Request
 	opened   *layers.Store // nil until a layer is needed
+	lost     []problem     // directories that were missing, before a repair made them
 }
 
 // layers opens containers/storage, once, when it is first needed.

@@ -22,7 +22,7 @@ type checker struct {
 	*worker
 	wire.CheckResult
 	envs  []*storage.Record      // those that can be read; before the layers, so that theirs are among those that are read
-	good  map[digest.Digest]bool // layers and images that are whole
+	good  map[digest.Digest]bool // layers and images that are whole; nil while none could be looked at
 	files map[string]string      // what a lock names, by sha256: who needs it
 }
 
@@ -34,7 +34,7 @@ func (w *worker) check(ctx context.Context, withGarbage bool) (*checker, error) 
 	c.Problems, c.Notes = []problem{}, []problem{}
 	w.tell.Step("look at what there is")
 	w.tell.Start("read the store", 0, c.bytes())
-	parts := []func(context.Context) error{c.version, c.environments, c.layersAndImages, c.built, c.names, c.ahead, c.quick, c.builds, c.vault, c.strangers}
+	parts := []func(context.Context) error{c.version, c.directories, c.environments, c.layersAndImages, c.built, c.names, c.ahead, c.quick, c.builds, c.vault, c.strangers}
 	if withGarbage {
 		parts = append(parts, c.garbage)
 	}
@@ -60,6 +60,16 @@ func (c *checker) version(context.Context) error {
 	c.Checked++
 	if _, err := storage.VersionOf(c.store.Root()); err != nil {
 		c.damage("version", "", c.store.Path("version"), says(err))
+	}
+	return nil
+}
+
+// directories names those that are missing, which no other part of a check does.
+func (c *checker) directories(context.Context) error {
+	for _, d := range storage.Directories() {
+		if !exists(c.store.Path(d)) {
+			c.damage("directory", d, c.store.Path(d), "it is missing")
+		}
 	}
 	return nil
 }
@@ -114,6 +124,9 @@ const collects = "karapace gc removes it"
 
 // layersAndImages checks all that containers/storage has.
 func (c *checker) layersAndImages(ctx context.Context) error {
+	if !exists(c.store.Path("layers")) { // without it there is no lock to look under
+		return nil
+	}
 	l, err := c.layers()
 	if err != nil {
 		return err

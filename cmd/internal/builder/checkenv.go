@@ -18,7 +18,7 @@ import (
 // environments checks each of them.
 func (c *checker) environments(ctx context.Context) error {
 	entries, err := os.ReadDir(c.store.Path("envs"))
-	if err != nil {
+	if err != nil && !missing(err) {
 		c.damage("environment", "", c.store.Path("envs"), says(err))
 		return nil
 	}
@@ -130,6 +130,9 @@ func readLock(file string) (*manifest.Lock, error) {
 
 // built checks the references to what is shared.
 func (c *checker) built(context.Context) error {
+	if c.good == nil {
+		return nil
+	}
 	for _, r := range c.envs {
 		c.shared(r)
 	}
@@ -206,6 +209,9 @@ func (c *checker) snapshots(ctx context.Context, r *storage.Record) error {
 
 // names checks that names lead to the environments that have them, and mentions those that do not.
 func (c *checker) names(ctx context.Context) error {
+	if !exists(c.store.Path("names")) {
+		return nil
+	}
 	return c.store.ChangeNames(ctx, c.readNames)
 }
 

@@ -60,7 +60,7 @@ func short(id string) string { return id[:min(len(id), 12)] }
 // quick checks manifests and locks of environments without a project.
 func (c *checker) quick(context.Context) error {
 	entries, err := os.ReadDir(c.store.Path("quick"))
-	if err != nil {
+	if err != nil && !missing(err) {
 		c.damage("manifest", "", c.store.Path("quick"), says(err))
 		return nil
 	}
@@ -100,7 +100,7 @@ func checkQuick(file, id string) error {
 // builds checks what is remembered of builds.
 func (c *checker) builds(context.Context) error {
 	entries, err := os.ReadDir(c.store.Path("built"))
-	if err != nil {
+	if err != nil && !missing(err) {
 		c.damage("build", "", c.store.Path("built"), says(err))
 		return nil
 	}

@@ -33,11 +33,19 @@ type repairer struct {
 
 // verifyStore checks the store and, if asked to, repairs it and checks again.
 func (w *worker) verifyStore(ctx context.Context, req *wire.Check) (*wire.CheckResult, error) {
-	before, err := w.check(ctx, !req.Repair)
-	if err != nil || !req.Repair {
-		return before.result(), err
+	if !req.Repair {
+		c, err := w.check(ctx, true)
+		return c.result(), err
 	}
+	before, err := w.check(ctx, false)
+	if err != nil {
+		return nil, err
+	}
+	before.Problems = append(w.lost, before.Problems...)
 	r := &repairer{worker: w, req: req, found: before, did: map[string]string{}, could: map[string]string{}}
+	for _, p := range w.lost {
+		r.did[p.Path] = "made again"
+	}
 	if len(before.Problems) == 0 {
 		return before.result(), failure.New(failure.Store, errors.Join(r.records(ctx), before.garbage(ctx)), "")
 	}
@@ -49,6 +57,21 @@ func (w *worker) verifyStore(ctx context.Context, req *wire.Check) (*wire.CheckR
 		return nil, err
 	}
 	return r.compare(before, after), nil
+}
+
+// makeDirectories makes those that are missing, and remembers which they were.
+func (w *worker) makeDirectories() error {
+	c := &checker{worker: w}
+	if err := errors.Join(c.directories(context.Background()), w.store.MakeDirectories()); err != nil {
+		return err
+	}
+	w.lost = c.Problems
+	for _, p := range w.lost {
+		if err := os.Chown(w.store.Path(p.Path), w.user.UID, w.user.GID); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // compare tells of each problem what became of it.
@@ -90,10 +113,7 @@ func (r *repairer) repair(ctx context.Context) error {
 
 // version writes what the records say.
 func (r *repairer) version(context.Context) error {
-	if err := r.store.MakeDirectories(); err != nil {
-		return err
-	}
-	for _, d := range []string{"names", "envs", "layers", "built", "quick", "vault", "storage", "tmp"} {
+	for _, d := range storage.Directories() {
 		if err := os.Chown(r.store.Path(d), r.user.UID, r.user.GID); err != nil {
 			return err
 		}
