@@ -165,6 +165,9 @@ func (s *Store) Update(ctx context.Context, id manifest.EnvID, f func(*Record) e
 		if err := f(r); err != nil {
 			return err
 		}
+		if why := r.check(id); why != "" {
+			return s.damaged(id, "as it was to be written: "+why)
+		}
 		return s.WriteRecord(r)
 	})
 	return r, err

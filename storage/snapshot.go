@@ -222,11 +222,15 @@ func IsEmptyDir(dir string) (bool, error) {
 	return false, err
 }
 
+// MessageLimit bounds what people write about a snapshot, in bytes: it is read at every start of the environment.
+const MessageLimit = 4096
+
 // WorkError says that an environment which is to go holds what cannot be built again.
 type WorkError struct {
 	Name      string
 	Snapshots int
 	Drift     bool
+	Home      bool // of its own has files
 }
 
 func (e *WorkError) Error() string {
@@ -237,6 +241,9 @@ func (e *WorkError) Error() string {
 	if e.Snapshots > 0 {
 		what = append(what, fmt.Sprintf("%d of its snapshots", e.Snapshots))
 	}
+	if e.Home {
+		what = append(what, "the files in its own home")
+	}
 	return fmt.Sprintf("environment %s would go, and with it %s", e.Name, strings.Join(what, " and "))
 }
 
@@ -245,10 +252,11 @@ func (e *WorkError) Hint() string {
 	return fmt.Sprintf("karapace rename %s OTHER keeps it; --force lets it go (karapace snapshots %s and diff %s show what that is)", e.Name, e.Name, e.Name)
 }
 
-// Expendable returns a *WorkError when an environment holds snapshots, or anything in its writable layer.
+// Expendable returns a *WorkError when an environment holds snapshots, or anything in its writable layer or in a home of its own.
 func (s *Store) Expendable(r *Record) error {
-	e := &WorkError{Name: r.Title(), Snapshots: len(r.Snapshots), Drift: !s.Pristine(r)}
-	if e.Snapshots == 0 && !e.Drift {
+	empty, err := IsEmptyDir(s.EnvDir(r.EnvID, "home"))
+	e := &WorkError{Name: r.Title(), Snapshots: len(r.Snapshots), Drift: !s.Pristine(r), Home: !empty && !errors.Is(err, fs.ErrNotExist)}
+	if e.Snapshots == 0 && !e.Drift && !e.Home {
 		return nil
 	}
 	return e

@@ -262,14 +262,15 @@ func (r *repairer) snapshots(ctx context.Context, rec *storage.Record) error {
 		if err := r.directory(dir); err != nil {
 			return err
 		}
-		got, size, err := fstree.Digest(ctx, dir)
-		if err != nil {
-			return failure.New(failure.Store, err, "")
-		}
 		was := snap
-		if got != snap.Layer || size != snap.Size {
-			snap.Layer, snap.Size = got, size
-			snap.Message = strings.TrimSpace(snap.Message + " (damaged: was " + was.Short() + ")")
+		got, size, err := fstree.Digest(ctx, dir)
+		switch {
+		case ctx.Err() != nil || storage.Starved(err):
+			return failure.New(failure.Store, err, "")
+		case err != nil:
+			r.could[r.found.below(dir)] = fmt.Sprintf("%v; bring it back from a back-up, or karapace snapshots rm %s %s", err, rec.Title(), was.Short())
+		case got != snap.Layer || size != snap.Size:
+			snap.Layer, snap.Size, snap.Message = got, size, damagedMessage(&was)
 		}
 		snap.Parent = renamed[was.Parent]
 		snap.ID = storage.SnapshotID(snap.Parent, snap.Layer)
@@ -277,10 +278,22 @@ func (r *repairer) snapshots(ctx context.Context, rec *storage.Record) error {
 		if was.ID != snap.ID {
 			r.did[r.found.below(dir)] = "kept as it is now, as snapshot " + snap.Short()
 		}
-		all = append(all, snap)
+		if !slices.ContainsFunc(all, func(s storage.Snapshot) bool { return s.ID == snap.ID }) { // two that lost all they had are one
+			all = append(all, snap)
+		}
 	}
 	rec.Snapshots, rec.Current = all, renamed[rec.Current]
 	return nil
+}
+
+// damagedMessage says what a snapshot was, within what a message may have.
+func damagedMessage(was *storage.Snapshot) string {
+	why := " (damaged: was " + was.Short() + ")"
+	message := was.Message
+	if len(message)+len(why) > storage.MessageLimit {
+		message = strings.ToValidUTF8(message[:storage.MessageLimit-len(why)], "")
+	}
+	return strings.TrimSpace(message + why)
 }
 
 // names makes them lead to their environments.

@@ -74,7 +74,7 @@ func (l *snapshotList) read(text []byte, parts []ispec.Descriptor) error {
 			return fmt.Errorf("snapshot %d is not what its name says", n+1)
 		case !seen[s.Parent]:
 			return fmt.Errorf("snapshot %d lies on one that is not there", n+1)
-		case len(s.Message) > 4096:
+		case len(s.Message) > storage.MessageLimit:
 			return fmt.Errorf("the message of snapshot %d is too long", n+1)
 		case seen[s.ID]:
 			return fmt.Errorf("snapshot %d is there twice", n+1)

@@ -15,9 +15,6 @@ import (
 	"github.com/karapace/karapace/storage"
 )
 
-// messageLimit bounds what people write about a snapshot, in bytes: it is read at every start of the environment.
-const messageLimit = 4096
-
 // builtRef is how people name the state without any snapshot.
 const builtRef = "built"
 
@@ -43,8 +40,8 @@ type Committed struct {
 
 // Commit makes the drift of an environment a snapshot.
 func (e *Engine) Commit(ctx context.Context, ref, message string) (*Committed, error) {
-	if len(message) > messageLimit {
-		return nil, failure.New(failure.Usage, fmt.Errorf("the message is longer than %d bytes", messageLimit), "")
+	if len(message) > storage.MessageLimit {
+		return nil, failure.New(failure.Usage, fmt.Errorf("the message is longer than %d bytes", storage.MessageLimit), "")
 	}
 	s, r, err := e.find(ref)
 	if err != nil {
