@@ -26,6 +26,9 @@ func (s *Store) SealRecords(host func(*Record) (digest.Digest, error), lost func
 	for _, id := range ids {
 		path := s.EnvDir(id, "record.json")
 		b, err := readBounded(path, recordLimit)
+		if Starved(err) {
+			return err
+		}
 		if err != nil {
 			lost(path)
 			continue

@@ -35,6 +35,9 @@ func (s *Store) Seal(ctx context.Context, lost func(path string)) error {
 		path := s.recordPath(d)
 		data, err := readSmall(path, recordLimit)
 		r := &record{}
+		if storage.Starved(err) {
+			return err
+		}
 		if err == nil && storage.Unseal(data, r) == nil {
 			continue
 		}

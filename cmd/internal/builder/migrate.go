@@ -52,7 +52,7 @@ func (w *worker) sealRecords(ctx context.Context, s *storage.Store) error {
 	if err := s.SealBuilt(); err != nil {
 		return err
 	}
-	return s.SealRecords(func(r *storage.Record) (digest.Digest, error) {
+	err = s.SealRecords(func(r *storage.Record) (digest.Digest, error) {
 		d, _, err := fstree.Digest(ctx, s.HostDir(r))
 		if errors.Is(err, fs.ErrNotExist) {
 			lost(s.HostDir(r))
@@ -60,6 +60,14 @@ func (w *worker) sealRecords(ctx context.Context, s *storage.Store) error {
 		}
 		return d, err
 	}, lost)
+	if err != nil {
+		return err
+	}
+	entries, err := os.ReadDir(s.Path("envs"))
+	for _, e := range entries { // the user's own process writes copies too
+		err = errors.Join(err, w.giveToUser(s.Path("envs", e.Name(), "copy")))
+	}
+	return err
 }
 
 // giveToUser makes a tree of plain files the user's, who may read and remove it.
