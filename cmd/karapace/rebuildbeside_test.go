@@ -89,3 +89,21 @@ func TestNameHandedOver(t *testing.T) {
 		})
 	}
 }
+
+// A lock that somebody writes while a build goes on is not written over.
+func TestLockChangedMeanwhile(t *testing.T) {
+	b := newWaitingBench(t)
+	held := b.lock(b.layerLock())
+	defer held.Unlock()
+	build := b.start("build", "u.toml", "--name", "u")
+	build.says("^wait for ")
+	other, err := os.ReadFile(filepath.Join(b.dir, "t.lock"))
+	must(t, err)
+	must(t, os.WriteFile(filepath.Join(b.dir, "u.lock"), other, 0o644))
+	held.Unlock()
+	build.ends(exitLock)
+	build.says("u.lock was changed meanwhile")
+	if now, err := os.ReadFile(filepath.Join(b.dir, "u.lock")); err != nil || string(now) != string(other) {
+		t.Errorf("it was written over: %v", err)
+	}
+}

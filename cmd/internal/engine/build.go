@@ -232,8 +232,9 @@ func (e *Engine) keepLock(p *project, o BuildOptions, lock []byte) (written bool
 	if o.Locked || string(lock) == string(p.LockText) {
 		return false, nil
 	}
-	if err := storage.WriteDocument(p.LockFile, lock, 0o644); err != nil {
-		return false, failure.New(failure.Lock, fmt.Errorf("the work is done, but its lock cannot be written: %w", err), "")
+	if err := p.writeLock(lock); err != nil {
+		_, hint := failure.Of(err)
+		return false, &failure.Error{Kind: failure.Lock, Err: fmt.Errorf("the work is done, but its lock cannot be written: %w", err), Hint: hint}
 	}
 	return true, nil
 }

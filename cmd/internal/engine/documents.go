@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -11,6 +12,7 @@ import (
 
 	"github.com/karapace/karapace/cmd/internal/failure"
 	"github.com/karapace/karapace/manifest"
+	"github.com/karapace/karapace/storage"
 )
 
 const (
@@ -27,6 +29,7 @@ type project struct {
 	LockFile string
 	Lock     *manifest.Lock // nil: there is none
 	LockText []byte
+	lockWas  []byte // what the file had when it was read; nil: there was none
 }
 
 // load reads a manifest and its lock. An empty file means karapace.toml in the working directory.
@@ -35,7 +38,7 @@ func (e *Engine) load(file string) (*project, error) {
 	if err != nil {
 		return nil, err
 	}
-	p.Lock, err = readLock(p.LockFile)
+	p.Lock, p.lockWas, err = readLockText(p.LockFile)
 	if errors.Is(err, fs.ErrNotExist) {
 		return p, nil
 	}
@@ -46,11 +49,37 @@ func (e *Engine) load(file string) (*project, error) {
 	return p, nil
 }
 
+// writeLock writes the lock, unless somebody else has put another one there since it was read. One of the same environment that knows what
+// became of it is as good.
+func (p *project) writeLock(text []byte) error {
+	now, err := readFile(p.LockFile, lockLimit)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return failure.New(failure.Lock, fmt.Errorf("read lock: %w", err), "")
+	}
+	if !bytes.Equal(now, p.lockWas) {
+		theirs, theirErr := manifest.ParseLock(p.LockFile, now)
+		ours, ourErr := manifest.ParseLock(p.LockFile, text)
+		switch {
+		case theirErr != nil || ourErr != nil || theirs.ID() != ours.ID():
+			return failure.New(failure.Lock, fmt.Errorf("%s was changed meanwhile; nothing was written", filepath.Base(p.LockFile)), "run the command again")
+		case ours.Output.ImageDigest == "":
+			return nil
+		}
+	}
+	if err := storage.WriteDocument(p.LockFile, text, 0o644); err != nil {
+		return failure.New(failure.Lock, err, "")
+	}
+	p.lockWas = text
+	return nil
+}
+
 // loadForUpdate is load for the command that replaces the lock: one that cannot be read counts as none.
 func (e *Engine) loadForUpdate(file string) (*project, error) {
 	p, err := e.load(file)
 	if kind, _ := failure.Of(err); err != nil && kind == failure.Lock {
-		return e.loadManifest(file)
+		if p, err = e.loadManifest(file); err == nil {
+			p.lockWas, _ = readFile(p.LockFile, lockLimit)
+		}
 	}
 	return p, err
 }
@@ -111,18 +140,23 @@ func lockName(path string) string { return strings.TrimSuffix(path, ".toml") + "
 
 // readLock reads and checks a lock; a missing one gives fs.ErrNotExist.
 func readLock(path string) (*manifest.Lock, error) {
+	l, _, err := readLockText(path)
+	return l, err
+}
+
+func readLockText(path string) (*manifest.Lock, []byte, error) {
 	text, err := readFile(path, lockLimit)
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, err
+		return nil, nil, err
 	}
 	if err != nil {
-		return nil, failure.New(failure.Lock, fmt.Errorf("read lock: %w", err), "")
+		return nil, nil, failure.New(failure.Lock, fmt.Errorf("read lock: %w", err), "")
 	}
 	l, err := manifest.ParseLock(path, text)
 	if err != nil {
-		return nil, failure.New(failure.Lock, err, "")
+		return nil, nil, failure.New(failure.Lock, err, "")
 	}
-	return l, nil
+	return l, text, nil
 }
 
 // stale explains how a lock fails to satisfy its manifest; nil when it does.

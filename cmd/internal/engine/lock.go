@@ -9,7 +9,6 @@ import (
 	"github.com/karapace/karapace/cmd/internal/failure"
 	"github.com/karapace/karapace/cmd/internal/wire"
 	"github.com/karapace/karapace/manifest"
-	"github.com/karapace/karapace/storage"
 )
 
 // LockOptions are what lock takes.
@@ -68,8 +67,8 @@ func (e *Engine) resolve(ctx context.Context, p *project, o LockOptions) (*LockR
 	if err != nil || !out.Written {
 		return out, err
 	}
-	if err := storage.WriteDocument(p.LockFile, text, 0o644); err != nil {
-		return nil, failure.New(failure.Lock, err, "")
+	if err := p.writeLock(text); err != nil {
+		return nil, err
 	}
 	return out, nil
 }

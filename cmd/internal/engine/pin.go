@@ -141,8 +141,8 @@ func (e *Engine) relock(ctx context.Context, p *project, satisfied bool, out *Pi
 	if err := l.Validate(); err != nil {
 		return failure.New(failure.Lock, err, "")
 	}
-	if err := storage.WriteDocument(p.LockFile, l.Encode(), 0o644); err != nil {
-		return failure.New(failure.Lock, err, "")
+	if err := p.writeLock(l.Encode()); err != nil {
+		return err
 	}
 	out.LockWritten = true
 	return nil
