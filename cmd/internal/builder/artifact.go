@@ -8,6 +8,8 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"slices"
+	"strings"
 
 	"github.com/opencontainers/go-digest"
 	"github.com/opencontainers/image-spec/specs-go"
@@ -108,26 +110,36 @@ func (r *remote) artifact(ctx context.Context, d digest.Digest) (*ispec.Manifest
 	return m, nil
 }
 
-// about finds the artifacts of a kind that say they are about an image, in the order the registry lists them.
-func (r *remote) about(ctx context.Context, subject ispec.Descriptor, kind string) ([]*ispec.Manifest, []digest.Digest, error) {
+// artifact is one that a registry has.
+type artifact struct {
+	*ispec.Manifest
+	name digest.Digest
+}
+
+// pushed is when an artifact says that it was pushed (RFC 3339, in UTC), which orders those of one kind; empty when it does not say.
+func pushed(annotations map[string]string) string { return annotations[ispec.AnnotationCreated] }
+
+// about finds the artifacts of a kind that say they are about an image, those that were pushed last first.
+func (r *remote) about(ctx context.Context, subject ispec.Descriptor, kind string) ([]artifact, error) {
 	const enough = 16
 	list, err := r.client.Referrers(ctx, subject, kind)
 	if err != nil {
-		return nil, nil, failure.New(failure.Remote, err, "")
+		return nil, failure.New(failure.Remote, err, "")
 	}
-	var all []*ispec.Manifest
-	var names []digest.Digest
+	slices.SortStableFunc(list, func(a, b ispec.Descriptor) int { return strings.Compare(pushed(b.Annotations), pushed(a.Annotations)) })
+	var all []artifact
 	for _, d := range list {
 		if d.ArtifactType != kind || d.Digest.Validate() != nil || len(all) == enough {
 			continue
 		}
 		m, err := r.artifact(ctx, d.Digest)
 		if err != nil {
-			return nil, nil, failure.New(failure.Remote, fmt.Errorf("%s: %w", r.name(), err), "")
+			return nil, failure.New(failure.Remote, fmt.Errorf("%s: %w", r.name(), err), "")
 		}
 		if m.Subject != nil && m.Subject.Digest == subject.Digest && m.ArtifactType == kind {
-			all, names = append(all, m), append(names, d.Digest)
+			all = append(all, artifact{m, d.Digest})
 		}
 	}
-	return all, names, nil
+	slices.SortStableFunc(all, func(a, b artifact) int { return strings.Compare(pushed(b.Annotations), pushed(a.Annotations)) })
+	return all, nil
 }

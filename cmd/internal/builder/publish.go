@@ -197,6 +197,9 @@ func (b *build) reuse(have, r *storage.Record) error {
 	default:
 		return failure.New(failure.General, fmt.Errorf("this lock is built already, as environment %s", have.Name), fmt.Sprintf("karapace rename %s %s", have.Name, r.Name))
 	}
+	if b.extra != nil {
+		b.tell.Note("environment " + have.Title() + " is there already and stays as it is: no snapshots were taken over")
+	}
 	*r = *have
 	return nil
 }

@@ -156,7 +156,7 @@ func (p *pulling) lockText(ctx context.Context, id string) ([]byte, error) {
 	if text := p.manifest.Config.Annotations[noteLock]; text != "" {
 		return []byte(text), nil
 	}
-	all, _, err := p.at.about(ctx, p.subject(), artifactLock)
+	all, err := p.at.about(ctx, p.subject(), artifactLock)
 	if err != nil {
 		return nil, err
 	}

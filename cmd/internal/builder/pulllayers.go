@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 
 	"github.com/opencontainers/go-digest"
@@ -124,7 +125,7 @@ func (p *pulling) unpackLayer(ctx context.Context, store *layers.Store, d ispec.
 	}
 	defer p.drop(scratch)
 	root := filepath.Join(scratch.Dir, "root")
-	size, err := p.unpackTo(ctx, root, d, id)
+	size, err := p.unpackTo(ctx, root, d, id, false)
 	if err != nil {
 		return err
 	}
@@ -136,13 +137,16 @@ func (p *pulling) unpackLayer(ctx context.Context, store *layers.Store, d ispec.
 	return nil
 }
 
-// unpackTo makes the tree of a blob in the new directory dir, which then is what the diffID says, and tells its size.
-func (p *pulling) unpackTo(ctx context.Context, dir string, d ispec.Descriptor, id digest.Digest) (int64, error) {
+// unpackTo makes the tree of a blob in the new directory dir, which then is what the diffID says, and tells its size. The blob stays if
+// it is needed again.
+func (p *pulling) unpackTo(ctx context.Context, dir string, d ispec.Descriptor, id digest.Digest, again bool) (int64, error) {
 	if err := os.Mkdir(dir, 0o755); err != nil {
 		return 0, failure.New(failure.Store, err, "")
 	}
 	got, err := p.blobs.UnpackLayer(ctx, dir, d)
-	_ = os.Remove(p.at.fetch.Path(d.Digest.Encoded())) // before the disk sees it; a damaged one comes again
+	if !again {
+		_ = os.Remove(p.at.fetch.Path(d.Digest.Encoded())) // before the disk sees it; a damaged one comes again
+	}
 	if err != nil {
 		return 0, p.bad(err)
 	}
@@ -172,22 +176,28 @@ func (p *pulling) findSnapshots(ctx context.Context) (*pulledSnapshots, error) {
 	if !p.req.Snapshots {
 		return nil, nil
 	}
-	all, names, err := p.at.about(ctx, p.subject(), artifactSnapshots)
+	all, err := p.at.about(ctx, p.subject(), artifactSnapshots)
 	if err != nil {
 		return nil, err
 	}
-	for n, m := range all {
+	var unverified error
+	for _, m := range all {
 		if m.Annotations[labelEnvID] != string(p.lock.ID()) {
 			continue
 		}
-		if err := p.at.verify(ctx, names[n]); err != nil {
-			return nil, err
+		if err := p.at.verify(ctx, m.name); err != nil { // anybody may have put it there
+			if unverified == nil {
+				unverified = err
+			}
+			continue
 		}
 		s := &pulledSnapshots{parts: m.Layers}
-		return s, p.bad(p.readSnapshotList(ctx, m, s))
+		return s, p.bad(p.readSnapshotList(ctx, m.Manifest, s))
 	}
-	p.tell.Note("no snapshots were pushed with " + p.at.ref.String())
-	return nil, nil
+	if unverified == nil {
+		p.tell.Note("no snapshots were pushed with " + p.at.ref.String())
+	}
+	return nil, unverified
 }
 
 func (p *pulling) readSnapshotList(ctx context.Context, m *ispec.Manifest, s *pulledSnapshots) error {
@@ -221,7 +231,8 @@ func (p *pulling) takeSnapshots(ctx context.Context, s *pulledSnapshots) error {
 	for n := range s.list.Snapshots {
 		snap := &s.list.Snapshots[n]
 		snap.Dir = fmt.Sprintf("%s%d", storage.UpperPrefix, n+1)
-		if snap.Size, err = p.unpackTo(ctx, filepath.Join(scratch.Dir, snap.Dir), s.parts[n], snap.Layer); err != nil {
+		again := slices.ContainsFunc(s.parts[n+1:], func(d ispec.Descriptor) bool { return d.Digest == s.parts[n].Digest })
+		if snap.Size, err = p.unpackTo(ctx, filepath.Join(scratch.Dir, snap.Dir), s.parts[n], snap.Layer, again); err != nil {
 			p.drop(scratch)
 			return err
 		}
@@ -243,7 +254,7 @@ func (s *pulledSnapshots) move(dir string, r *storage.Record) error {
 
 // takePackages brings the files that building the lock takes into the vault.
 func (p *pulling) takePackages(ctx context.Context) (int, error) {
-	all, _, err := p.at.about(ctx, p.subject(), artifactPackages)
+	all, err := p.at.about(ctx, p.subject(), artifactPackages)
 	if err != nil {
 		return 0, err
 	}
@@ -255,7 +266,7 @@ func (p *pulling) takePackages(ctx context.Context) (int, error) {
 		if m.Annotations[labelEnvID] != string(p.lock.ID()) {
 			continue
 		}
-		return p.bringInputs(ctx, &into, m)
+		return p.bringInputs(ctx, &into, m.Manifest)
 	}
 	return 0, p.bad(errors.New("its packages were not pushed with it (karapace push --with-packages)"))
 }

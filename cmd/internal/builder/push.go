@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/opencontainers/go-digest"
 	ispec "github.com/opencontainers/image-spec/specs-go/v1"
@@ -230,15 +231,45 @@ func (p *pushing) sendSnapshots(ctx context.Context, subject ispec.Descriptor) e
 		return fmt.Errorf("encode snapshots: %w", err)
 	}
 	m.Config = ispec.Descriptor{MediaType: typeSnapshot, Digest: digest.FromBytes(text), Size: int64(len(text))}
+	p.res.Snapshot = len(list.Snapshots)
+	last, err := p.lastPushed(ctx, m)
+	if err != nil {
+		return err
+	}
+	if last != nil && last.Config.Digest == m.Config.Digest {
+		return p.signIt(ctx, last.name)
+	}
+	m.Annotations[ispec.AnnotationCreated] = after(last)
 	if err := sendDocuments(ctx, p.up, m, map[digest.Digest][]byte{m.Config.Digest: text}); err != nil {
 		return err
 	}
-	p.res.Snapshot = len(list.Snapshots)
 	body, err := json.Marshal(m)
 	if err != nil {
 		return err
 	}
 	return p.signIt(ctx, digest.FromBytes(body))
+}
+
+// lastPushed is the artifact of this environment and kind that a pull would take now; nil when there is none.
+func (p *pushing) lastPushed(ctx context.Context, m *ispec.Manifest) (*artifact, error) {
+	all, err := p.about(ctx, *m.Subject, m.ArtifactType)
+	for _, a := range all {
+		if a.Annotations[labelEnvID] == m.Annotations[labelEnvID] {
+			return &a, err
+		}
+	}
+	return nil, err
+}
+
+// after is the time of a push that comes after another one, whatever the clocks say.
+func after(last *artifact) string {
+	now := time.Now()
+	if last != nil {
+		if then, err := time.Parse(time.RFC3339, pushed(last.Annotations)); err == nil && !now.Truncate(time.Second).After(then) {
+			now = then.Add(time.Second)
+		}
+	}
+	return now.UTC().Format(time.RFC3339)
 }
 
 // sendPackages sends the files that building the lock takes.
