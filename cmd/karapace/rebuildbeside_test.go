@@ -107,3 +107,26 @@ func TestLockChangedMeanwhile(t *testing.T) {
 		t.Errorf("it was written over: %v", err)
 	}
 }
+
+// A session that begins while the whole store is about to go keeps it there.
+func TestDestroyAllBesideSession(t *testing.T) {
+	b := newWaitingBench(t)
+	held := b.lock(b.path("envs") + "/.")
+	defer held.Unlock()
+	destroy := b.start("destroy", "--all")
+	destroy.says("^wait for ")
+	session := b.command("exec", "t", "--", "sh", "-c", "echo begun; cat")
+	in, err := session.StdinPipe()
+	must(t, err)
+	out, err := session.StdoutPipe()
+	must(t, err)
+	must(t, session.Start())
+	_, err = out.Read(make([]byte, 1))
+	must(t, err)
+	held.Unlock()
+	destroy.ends(1)
+	destroy.says("environment t is running")
+	in.Close()
+	must(t, session.Wait())
+	b.karapace("destroy", "--all")
+}

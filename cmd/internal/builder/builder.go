@@ -21,6 +21,7 @@ import (
 
 	"github.com/karapace/karapace/cmd/internal/failure"
 	"github.com/karapace/karapace/cmd/internal/wire"
+	"github.com/karapace/karapace/manifest"
 	"github.com/karapace/karapace/storage"
 	"github.com/karapace/karapace/storage/fstree"
 	"github.com/karapace/karapace/storage/layers"
@@ -127,7 +128,7 @@ func (w *worker) do(ctx context.Context, req *wire.Request) (any, error) {
 	case req.Pull != nil:
 		return w.pull(ctx, req.Pull)
 	case req.Sweep != nil && req.Sweep.All:
-		return struct{}{}, w.sweepAll()
+		return struct{}{}, w.sweepAll(ctx, req.Sweep.Force)
 	case req.Sweep != nil:
 		return struct{}{}, w.sweep()
 	case req.Images != nil:
@@ -180,8 +181,8 @@ func (w *worker) sweep() error {
 
 // sweepAll removes what a store holds, such that it is a whole store until it is none: environments go by one rename each,
 // what is derived after what refers to it, and the version last. Its own directory belongs to the user and is left to karapace.
-func (w *worker) sweepAll() error {
-	if err := w.retireAll(); err != nil {
+func (w *worker) sweepAll(ctx context.Context, force bool) error {
+	if err := w.retireAll(ctx, force); err != nil {
 		return failure.New(failure.Store, err, "")
 	}
 	for _, name := range []string{"names", "fetched", "quick", "built", "layers", "", "storage", "vault", "quarantine", "backup", "tmp"} {
@@ -201,8 +202,8 @@ func (w *worker) sweepAll() error {
 	return failure.New(failure.Store, removeWithin(w.store.Root()), "")
 }
 
-// retireAll makes all environments garbage.
-func (w *worker) retireAll() error {
+// retireAll makes all environments garbage, or none when something goes on in one, unless that is forced.
+func (w *worker) retireAll(ctx context.Context, force bool) error {
 	scratch, err := w.store.Scratch("destroy")
 	if err != nil {
 		return err
@@ -211,6 +212,19 @@ func (w *worker) retireAll() error {
 	entries, err := os.ReadDir(w.store.Path("envs"))
 	if err != nil {
 		return err
+	}
+	for _, e := range entries { // in the order of their names, as everybody who locks several
+		if force || !storage.IsID(e.Name()) {
+			continue
+		}
+		r, lock, err := w.aloneIn(ctx, manifest.EnvID(e.Name()))
+		if err != nil {
+			return err
+		}
+		defer lock.Unlock()
+		if err := w.refuseUsed(r); err != nil {
+			return err
+		}
 	}
 	for _, e := range entries {
 		err = errors.Join(err, os.Rename(w.store.Path("envs", e.Name()), filepath.Join(scratch.Dir, e.Name())))

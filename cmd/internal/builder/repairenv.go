@@ -48,6 +48,15 @@ func (r *repairer) record(ctx context.Context, id manifest.EnvID) error {
 		return err
 	}
 	path := r.found.below(r.store.EnvDir(id, "record.json"))
+	lock, err := r.store.AloneIn(ctx, id)
+	if err != nil {
+		return err
+	}
+	defer lock.Unlock()
+	if err := r.refuseRunning(ctx, &storage.Record{EnvID: id}); err != nil { // its directories are mounted
+		r.could[path] = fmt.Sprintf("%v; end the session, then %s", err, repairs)
+		return nil
+	}
 	rec, err := r.store.RecordCopy(id)
 	if storage.Starved(err) {
 		return err

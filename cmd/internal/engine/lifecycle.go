@@ -144,7 +144,10 @@ func (e *Engine) DestroyAll(ctx context.Context, o DestroyOptions) error {
 	if err != nil {
 		return err
 	}
-	records, _ := s.Records()
+	records, bad := s.Records()
+	if len(bad) > 0 && !o.Force { // whether it is archived, or a session is in it
+		return failure.New(failure.Store, errors.Join(bad...), "karapace verify-store --repair mends it; --force lets it go with all the others")
+	}
 	for _, r := range records {
 		if o.Force {
 			if _, _, err := e.Stop(ctx, string(r.EnvID), stopGrace); err != nil {
@@ -164,7 +167,7 @@ func (e *Engine) DestroyAll(ctx context.Context, o DestroyOptions) error {
 		}
 	}
 	var none struct{}
-	if err := e.call(ctx, s, wire.Request{Sweep: &wire.Sweep{All: true}}, &none); err != nil {
+	if err := e.call(ctx, s, wire.Request{Sweep: &wire.Sweep{All: true, Force: o.Force}}, &none); err != nil {
 		return err
 	}
 	if err := os.RemoveAll(s.Root()); err != nil {

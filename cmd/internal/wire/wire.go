@@ -100,7 +100,8 @@ type Verify struct {
 
 // Sweep removes what nobody needs: abandoned scratch directories.
 type Sweep struct {
-	All bool `json:"all,omitempty"` // everything the store holds
+	All   bool `json:"all,omitempty"`   // everything the store holds
+	Force bool `json:"force,omitempty"` // whoever is in an environment
 }
 
 // Images removes base layers that no environment uses.
