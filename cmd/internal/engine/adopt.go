@@ -70,14 +70,20 @@ func (e *Engine) builtFrom(r *storage.Record) (*project, error) {
 	if err != nil {
 		return nil, failure.New(failure.Manifest, err, "")
 	}
-	for _, file := range files {
+	files = slices.DeleteFunc(files, func(file string) bool {
 		text, err := readFile(lockName(file), lockLimit)
-		if err != nil {
-			continue
-		}
-		if id, ok := manifest.PeekLock(text); ok && id == r.EnvID {
-			return e.load(file)
-		}
+		id, ok := manifest.PeekLock(text)
+		return err != nil || !ok || id != r.EnvID
+	})
+	usual := filepath.Join(r.ManifestDir, manifestName)
+	switch {
+	case slices.Contains(files, usual):
+		return e.load(usual)
+	case len(files) == 1:
+		return e.load(files[0])
+	case len(files) > 1:
+		return nil, failure.New(failure.Manifest, fmt.Errorf("several manifests have the lock of environment %s: %s", displayName(r), strings.Join(files, ", ")),
+			"move all but the one that is meant away")
 	}
 	return nil, failure.New(failure.Manifest, fmt.Errorf("no manifest in %s has the lock of environment %s", r.ManifestDir, displayName(r)),
 		"add the packages that karapace diff --packages lists to the manifest by hand, then karapace lock --update")
