@@ -26,6 +26,7 @@ type AdoptResult struct {
 	Record   *storage.Record
 	File     string   // the manifest
 	Packages []string // added to it
+	Unlocked []string // that it had already, and its lock had not
 	Foreign  []string // not added: they are of another architecture
 	Lock     *LockResult
 }
@@ -43,21 +44,30 @@ func (e *Engine) Adopt(ctx context.Context, ref string, o AdoptOptions) (*AdoptR
 		return nil, err
 	}
 	out := &AdoptResult{Record: drift.Record, File: p.File}
-	for _, c := range drift.Packages {
-		known := slices.Contains(p.Manifest.Packages, c.Name) || slices.Contains(p.Manifest.Apps, c.Name)
+	out.sort(p, drift.Packages)
+	if len(out.Packages)+len(out.Unlocked) == 0 || o.DryRun {
+		return out, nil
+	}
+	return out, e.adopt(ctx, p, out, o)
+}
+
+// sort tells what is to be done about packages. One that only the lock has not may be of an adopt that ended between the
+// writing of the two.
+func (out *AdoptResult) sort(p *project, packages []PackageChange) {
+	for _, c := range packages {
+		named := slices.Contains(p.Manifest.Packages, c.Name)
 		switch {
-		case !c.Explicit || known || c.Change != "installed" && c.Change != "marked":
+		case !c.Explicit || c.Change != "installed" && c.Change != "marked":
+		case named && !c.Foreign && p.Lock != nil && !slices.Contains(p.Lock.Requested, c.Name):
+			out.Unlocked = append(out.Unlocked, c.Name)
+		case named || slices.Contains(p.Manifest.Apps, c.Name):
 		case c.Foreign || !manifest.ValidPackageName(c.Name):
 			out.Foreign = append(out.Foreign, c.Name+":"+c.Arch)
 		default:
 			out.Packages = append(out.Packages, c.Name)
 		}
 	}
-	out.Packages = slices.Compact(out.Packages)
-	if len(out.Packages) == 0 || o.DryRun {
-		return out, nil
-	}
-	return out, e.adopt(ctx, p, out, o)
+	out.Packages, out.Unlocked = slices.Compact(out.Packages), slices.Compact(out.Unlocked)
 }
 
 // builtFrom finds the manifest in the directory an environment was built from whose lock is the environment's.
@@ -113,7 +123,8 @@ func (e *Engine) adopt(ctx context.Context, p *project, out *AdoptResult, o Adop
 	}
 	m.Base.Arch = p.Manifest.Base.Arch
 	p.Text, p.Manifest = text, m
-	res, lock, err := e.resolved(ctx, p, LockOptions{Update: true, added: out.Packages, Offline: o.Offline, Backend: o.Backend})
+	added := slices.Concat(out.Packages, out.Unlocked)
+	res, lock, err := e.resolved(ctx, p, LockOptions{Update: true, added: added, Offline: o.Offline, Backend: o.Backend})
 	if err != nil {
 		return notAdopted(err, p)
 	}
