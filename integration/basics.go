@@ -36,12 +36,21 @@ func (p home) Edits(h Host) Edits {
 }
 
 // project shares the directory of the manifest. One that holds the whole home, or lies where a system has its own
-// directories, is no project.
+// directories, is no project, by whatever links its path leads there.
 func project(h Host) []Mount {
-	if _, inside := below(h.Home, h.Project); inside || h.Project == "" || !isDir(h, h.Project) || ofSystem(h.Project) {
+	if h.Project == "" || !isDir(h, h.Project) {
 		return nil
 	}
-	return []Mount{{Source: h.Project, Target: h.Project}}
+	real, err := h.Resolve(h.Project)
+	if err != nil {
+		return nil
+	}
+	for _, dir := range []string{h.Project, real} {
+		if _, inside := below(h.Home, dir); inside || ofSystem(dir) {
+			return nil
+		}
+	}
+	return []Mount{{Source: real, Target: h.Project}} // what was looked at, wherever a link leads by the time of the mount
 }
 
 func ofSystem(dir string) bool {

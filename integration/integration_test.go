@@ -1,6 +1,7 @@
 package integration
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"flag"
@@ -219,17 +220,33 @@ func hasEnv(e Edits, name string) bool {
 	return slices.ContainsFunc(e.Env, func(kv string) bool { return strings.HasPrefix(kv, name+"=") })
 }
 
-// A project that is a directory of the system, or holds the home, is not shared.
+// A project that is a directory of the system, or holds the home, is not shared, and neither is a link to one.
 func TestProject(t *testing.T) {
-	for dir, want := range map[string]bool{
-		"/home/ada/src": true, "/srv/src": true, "/home/ada": false, "/home": false, "/": false, "": false, "/etc/x": false, "/usr/src/x": false, "/tmp": false, "/tmp/x": true,
+	for dir, want := range map[string]string{
+		"/home/ada/src": "/home/ada/src", "/srv/src": "/srv/src", "/home/ada": "", "/home": "", "/": "", "": "", "/etc/x": "", "/usr/src/x": "", "/tmp": "", "/tmp/x": "/tmp/x",
+		"/home/ada/same": "", "/people": "", "/srv/ada": "", "/srv/root": "", "/work": "", "/srv/run": "", "/srv/lost": "", "/srv/link": "/home/ada/src", "/etc/link": "",
 	} {
 		host := desktop()
-		host.paths[dir] = "dir"
+		maps.Copy(host.paths, map[string]string{
+			"/home": "dir", "/etc": "dir", "/run": "dir", "/": "dir", dir: cmp.Or(map[string]string{
+				"/home/ada/same": "-> /home/ada", "/people": "-> /home", "/srv/ada": "-> /home/ada", "/srv/root": "-> /", "/work": "-> /etc", "/srv/run": "-> /run",
+				"/srv/lost": "-> /home/ada/gone", "/srv/link": "-> /home/ada/src", "/etc/link": "-> /home/ada/src",
+			}[dir], "dir"),
+		})
 		h := host.host()
 		h.Project = dir
-		if got := len(project(h)) == 1; got != want {
-			t.Errorf("%q: shared %v", dir, got)
+		got := ""
+		for _, m := range project(h) {
+			if got = m.Source; m.Target != dir || m.ReadOnly {
+				t.Errorf("%q is shared as %v", dir, m)
+			}
+		}
+		if got != want {
+			t.Errorf("%q: shared %q, want %q", dir, got, want)
+		}
+		h.Resolve = func(string) (string, error) { return "", fs.ErrPermission }
+		if shared := project(h); len(shared) != 0 {
+			t.Errorf("%q, which cannot be resolved, is shared: %v", dir, shared)
 		}
 	}
 }

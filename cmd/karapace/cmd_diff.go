@@ -248,15 +248,22 @@ func (p *program) adopted(res *engine.AdoptResult, o engine.AdoptOptions) error 
 		p.progress().Note(name + " is left out: manifests name packages of the system's own architecture")
 	}
 	file := p.relative(res.File)
-	switch names := strings.Join(res.Packages, " "); {
-	case names == "":
+	if len(res.Packages)+len(res.Unlocked) == 0 {
 		p.say("nothing to adopt: no package was installed by name that %s has not", file)
 		return nil
-	case o.DryRun:
-		p.say("would add to %s: %s", file, names)
+	}
+	added, locked := "added to %s: %s", "in %s already, but not in its lock until now: %s"
+	if o.DryRun {
+		added, locked = "would add to %s: %s", "in %s already, but not in its lock: %s"
+	}
+	if len(res.Packages) > 0 {
+		p.say(added, file, strings.Join(res.Packages, " "))
+	}
+	if len(res.Unlocked) > 0 {
+		p.say(locked, file, strings.Join(res.Unlocked, " "))
+	}
+	if o.DryRun {
 		return nil
-	default:
-		p.say("added to %s: %s", file, names)
 	}
 	if err := p.locked(res.Lock, engine.LockOptions{Update: true}); err != nil {
 		return err
@@ -272,7 +279,7 @@ func (p *program) adopted(res *engine.AdoptResult, o engine.AdoptOptions) error 
 func adoptDocument(res *engine.AdoptResult, o engine.AdoptOptions) any {
 	doc := map[string]any{
 		"env_id": res.Record.EnvID, "short_id": res.Record.EnvID.Short(), "name": res.Record.Name, "manifest": res.File, "dry_run": o.DryRun,
-		"packages": append([]string{}, res.Packages...), "foreign": append([]string{}, res.Foreign...),
+		"packages": append([]string{}, res.Packages...), "unlocked": append([]string{}, res.Unlocked...), "foreign": append([]string{}, res.Foreign...),
 	}
 	if res.Lock != nil {
 		doc["lock"] = lockDocument(res.Lock)

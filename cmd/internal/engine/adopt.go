@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -25,6 +26,7 @@ type AdoptResult struct {
 	Record   *storage.Record
 	File     string   // the manifest
 	Packages []string // added to it
+	Unlocked []string // that it had already, and its lock had not
 	Foreign  []string // not added: they are of another architecture
 	Lock     *LockResult
 }
@@ -42,40 +44,65 @@ func (e *Engine) Adopt(ctx context.Context, ref string, o AdoptOptions) (*AdoptR
 		return nil, err
 	}
 	out := &AdoptResult{Record: drift.Record, File: p.File}
-	for _, c := range drift.Packages {
-		known := slices.Contains(p.Manifest.Packages, c.Name) || slices.Contains(p.Manifest.Apps, c.Name)
+	out.sort(p, drift.Packages)
+	if len(out.Packages)+len(out.Unlocked) == 0 || o.DryRun {
+		return out, nil
+	}
+	return out, e.adopt(ctx, p, out, o)
+}
+
+// sort tells what is to be done about packages. One that only the lock has not may be of an adopt that ended between the
+// writing of the two.
+func (out *AdoptResult) sort(p *project, packages []PackageChange) {
+	for _, c := range packages {
+		named := slices.Contains(p.Manifest.Packages, c.Name)
 		switch {
-		case !c.Explicit || known || c.Change != "installed" && c.Change != "marked":
+		case !c.Explicit || c.Change != "installed" && c.Change != "marked":
+		case named && !c.Foreign && p.Lock != nil && !slices.Contains(p.Lock.Requested, c.Name):
+			out.Unlocked = append(out.Unlocked, c.Name)
+		case named || slices.Contains(p.Manifest.Apps, c.Name):
 		case c.Foreign || !manifest.ValidPackageName(c.Name):
 			out.Foreign = append(out.Foreign, c.Name+":"+c.Arch)
 		default:
 			out.Packages = append(out.Packages, c.Name)
 		}
 	}
-	out.Packages = slices.Compact(out.Packages)
-	if len(out.Packages) == 0 || o.DryRun {
-		return out, nil
-	}
-	return out, e.adopt(ctx, p, out, o)
+	out.Packages, out.Unlocked = slices.Compact(out.Packages), slices.Compact(out.Unlocked)
 }
 
 // builtFrom finds the manifest in the directory an environment was built from whose lock is the environment's.
 func (e *Engine) builtFrom(r *storage.Record) (*project, error) {
+	if sameDir(r.ManifestDir, storage.At(e.StoreRoot).Path("quick")) { // whose manifests are named by what is in them
+		return nil, failure.New(failure.Manifest, fmt.Errorf("environment %s was made by karapace quick, and has no manifest of a project", displayName(r)),
+			"karapace new NAME writes one: name the packages there; or ask for them with karapace quick --packages")
+	}
 	files, err := filepath.Glob(filepath.Join(globbed(r.ManifestDir), "*.toml"))
 	if err != nil {
 		return nil, failure.New(failure.Manifest, err, "")
 	}
-	for _, file := range files {
+	files = slices.DeleteFunc(files, func(file string) bool {
 		text, err := readFile(lockName(file), lockLimit)
-		if err != nil {
-			continue
-		}
-		if id, ok := manifest.PeekLock(text); ok && id == r.EnvID {
-			return e.load(file)
-		}
+		id, ok := manifest.PeekLock(text)
+		return err != nil || !ok || id != r.EnvID
+	})
+	usual := filepath.Join(r.ManifestDir, manifestName)
+	switch {
+	case slices.Contains(files, usual):
+		return e.load(usual)
+	case len(files) == 1:
+		return e.load(files[0])
+	case len(files) > 1:
+		return nil, failure.New(failure.Manifest, fmt.Errorf("several manifests have the lock of environment %s: %s", displayName(r), strings.Join(files, ", ")),
+			"move all but the one that is meant away")
 	}
 	return nil, failure.New(failure.Manifest, fmt.Errorf("no manifest in %s has the lock of environment %s", r.ManifestDir, displayName(r)),
 		"add the packages that karapace diff --packages lists to the manifest by hand, then karapace lock --update")
+}
+
+func sameDir(a, b string) bool {
+	x, errX := os.Stat(a)
+	y, errY := os.Stat(b)
+	return errX == nil && errY == nil && os.SameFile(x, y)
 }
 
 // globbed keeps the characters of a directory from being a pattern.
@@ -96,7 +123,8 @@ func (e *Engine) adopt(ctx context.Context, p *project, out *AdoptResult, o Adop
 	}
 	m.Base.Arch = p.Manifest.Base.Arch
 	p.Text, p.Manifest = text, m
-	res, lock, err := e.resolved(ctx, p, LockOptions{Update: true, added: out.Packages, Offline: o.Offline, Backend: o.Backend})
+	added := slices.Concat(out.Packages, out.Unlocked)
+	res, lock, err := e.resolved(ctx, p, LockOptions{Update: true, added: added, Offline: o.Offline, Backend: o.Backend})
 	if err != nil {
 		return notAdopted(err, p)
 	}
@@ -104,8 +132,9 @@ func (e *Engine) adopt(ctx context.Context, p *project, out *AdoptResult, o Adop
 	if err := p.rewrite(before, text); err != nil {
 		return err
 	}
-	if err := storage.WriteDocument(p.LockFile, lock, 0o644); err != nil {
-		return failure.New(failure.Lock, errors.Join(err, p.rewrite(text, before)), "")
+	if err := p.writeLock(lock); err != nil {
+		_, hint := failure.Of(err)
+		return &failure.Error{Kind: failure.Lock, Err: errors.Join(err, p.rewrite(text, before)), Hint: hint}
 	}
 	return nil
 }

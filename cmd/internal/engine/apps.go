@@ -120,7 +120,7 @@ func (e *Engine) Apps(ctx context.Context, ref string) ([]App, error) {
 	if ref == "" {
 		s, err := e.store()
 		if errors.Is(err, storage.ErrNoStore) {
-			return []App{}, nil
+			return e.orphans(), nil
 		}
 		if err != nil {
 			return nil, err
@@ -146,6 +146,16 @@ func (e *Engine) Apps(ctx context.Context, ref string) ([]App, error) {
 		}
 	}
 	return list, nil
+}
+
+// orphans are what is exported of a store that is not there. Whether it was removed or its disk is only not mounted now is for
+// the user to know.
+func (e *Engine) orphans() []App {
+	list := e.allExported(storage.At(e.StoreRoot))
+	if len(list) > 0 {
+		e.Progress.Note(fmt.Sprintf("there is no store %s, and what is exported from it does not work: karapace destroy --all takes it away", e.StoreRoot))
+	}
+	return list
 }
 
 func (e *Engine) allExported(s *storage.Store) []App {

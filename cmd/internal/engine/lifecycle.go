@@ -139,6 +139,7 @@ func (e *Engine) Sweep(ctx context.Context) error {
 func (e *Engine) DestroyAll(ctx context.Context, o DestroyOptions) error {
 	s, err := e.store()
 	if errors.Is(err, storage.ErrNoStore) {
+		e.prune(ctx, storage.At(e.StoreRoot)) // a removal that ended early may not have come to that
 		return storeFailure(storage.RemoveRemains(e.StoreRoot))
 	}
 	if err != nil {
@@ -170,6 +171,7 @@ func (e *Engine) DestroyAll(ctx context.Context, o DestroyOptions) error {
 	if err := e.call(ctx, s, wire.Request{Sweep: &wire.Sweep{All: true, Force: o.Force}}, &none); err != nil {
 		return err
 	}
+	e.prune(ctx, s)
 	if err := os.RemoveAll(s.Root()); err != nil {
 		return storeFailure(err)
 	}
