@@ -155,7 +155,7 @@ func writeOwn(file string, data []byte, mode fs.FileMode) error {
 	if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
 		return err
 	}
-	return storage.WriteFile(file, data, mode)
+	return storage.WriteDocument(file, data, mode)
 }
 
 // remove takes an entry or a wrapper away, an entry's icons too. One that is no longer what it was stays.
