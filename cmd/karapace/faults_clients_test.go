@@ -88,7 +88,7 @@ func (c *commotion) finished(enough func(int, time.Time) bool) bool {
 // refusals are what commands may say that meet each other.
 var refusals = []string{
 	"is running", "there is no environment", "is frozen", "Read-only file system", "is archived", "nothing to commit", "is taken by", "is built already", "would go, and with it",
-	"is used by", "has just been", "no snapshot", "is being changed", "was changed by another command", "satisfies", "is there already", "stopped", "ended", "is ambiguous", "is what environment", "is what others lie on",
+	"is used by", "has just been", "was renamed to", "no snapshot", "is being changed", "was changed by another command", "satisfies", "is there already", "stopped", "ended", "is ambiguous", "is what environment", "is what others lie on",
 }
 
 // step gives one command, which ends by itself or is killed with all it has started.
