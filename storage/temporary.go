@@ -39,12 +39,12 @@ func WriteDocument(path string, data []byte, perm fs.FileMode) error {
 	if err := WriteFile(path, data, perm); err != nil {
 		return err
 	}
-	left, err := abandonedIn(filepath.Dir(path), tempPrefix+filepath.Base(path)+"-", isFile)
+	left, _ := abandonedIn(filepath.Dir(path), tempPrefix+filepath.Base(path)+"-", isFile) // the document is written, whatever becomes of them
 	for _, s := range left {
-		err = errors.Join(err, os.Remove(s.Dir))
+		os.Remove(s.Dir)
 		s.Release()
 	}
-	return err
+	return nil
 }
 
 // AbandonedFiles returns the temporary files of the store whose writers are gone, each locked; the caller removes and

@@ -173,8 +173,12 @@ func (s *service) emit(path dbus.ObjectPath, face, name string, values ...any) {
 	_ = s.conn.Emit(path, face+"."+name, values...)
 }
 
-// start begins a job.
+// start begins a job, or refuses it: then whoever asked still has what the work would have let go.
 func (s *service) start(kind, target string, do work) (*job, *dbus.Error) {
+	e, err := s.engine(kind, engine.Silent{})
+	if err != nil {
+		return nil, fault(err)
+	}
 	j, forgotten, refused := s.jobs.add(s.ctx, kind, target)
 	if refused != nil {
 		return nil, refused
@@ -184,18 +188,15 @@ func (s *service) start(kind, target string, do work) (*job, *dbus.Error) {
 		s.emit(managerPath, objectsName, "InterfacesRemoved", path, []string{jobName, propertiesName, introspectableName})
 	}
 	s.emit(managerPath, objectsName, "InterfacesAdded", j.path, map[string]dict{jobName: j.properties()})
-	go s.do(j, do)
+	e.Progress = &feed{s: s, j: j}
+	go s.do(j, e, do)
 	return j, nil
 }
 
 // do runs a job to its end. Who is told of that finds the environments told of before.
-func (s *service) do(j *job, do work) {
+func (s *service) do(j *job, e *engine.Engine, do work) {
 	defer j.cancel()
-	e, err := s.engine(j.kind, &feed{s: s, j: j})
-	var result dict
-	if err == nil {
-		result, err = do(j.ctx, e)
-	}
+	result, err := do(j.ctx, e)
 	s.look()
 	j.settle(result, err)
 	now := j.properties()

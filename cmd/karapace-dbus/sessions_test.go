@@ -1,13 +1,16 @@
 package main
 
 import (
+	"context"
 	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
 
 	"github.com/godbus/dbus/v5"
 
+	"github.com/karapace/karapace/cmd/internal/engine"
 	"github.com/karapace/karapace/cmd/internal/testground"
 )
 
@@ -127,4 +130,20 @@ func TestTerminal(t *testing.T) {
 	must(t, err)
 	defer null.Close()
 	c.refused(c.call("StartInTerminal", []any{"work", []string{"true"}, dict{}, dbus.UnixFD(null.Fd())}), invalidArgument)
+}
+
+// What cannot begin is refused, so that who asked lets go of the terminal: no job does then.
+func TestNotBegun(t *testing.T) {
+	d := newDesk(t, "")
+	t.Setenv("DBUS_SESSION_BUS_ADDRESS", d.address)
+	s, err := newService(filepath.Join(binaries, "karapace"), d.path("store"), 0)
+	must(t, err)
+	defer s.conn.Close()
+	must(t, os.Mkdir(d.path("gone"), 0o755))
+	t.Chdir(d.path("gone"))
+	must(t, os.Remove(d.path("gone")))
+	_, refused := s.begin("exec", "", func(context.Context, *engine.Engine) (dict, error) { return nil, nil })
+	if list := s.jobs.list(); refused == nil || len(list) != 0 {
+		t.Errorf("refused: %v; there are the jobs %v", refused, list)
+	}
 }

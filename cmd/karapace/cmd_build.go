@@ -42,7 +42,7 @@ func (p *program) writeNew(c *cli.Context) error {
 	if _, err := os.Lstat(file); err == nil && !c.Bool("force") {
 		return failure.New(failure.Manifest, fmt.Errorf("%s is there already", file), "karapace new --force "+name)
 	}
-	if err := storage.WriteFile(file, []byte(text), 0o644); err != nil {
+	if err := storage.WriteDocument(file, []byte(text), 0o644); err != nil {
 		return failure.New(failure.General, err, "")
 	}
 	if p.json {

@@ -104,6 +104,9 @@ func known(key any) bool {
 	return false
 }
 
+// Public is the key that others verify with.
+func (k *PrivateKey) Public() Keys { return Keys{k.key.Public()} }
+
 // Sign gives the signature of a payload, in base64.
 func (k *PrivateKey) Sign(payload []byte) (string, error) {
 	message, hash := payload, crypto.Hash(0)

@@ -101,17 +101,22 @@ func (r *remote) check(ctx context.Context, l ispec.Descriptor, d digest.Digest)
 	return r.keys.Verify(text, l.Annotations[cosign.Annotation], d)
 }
 
-// sign adds a signature of a manifest to those that it has.
+// sign adds a signature of a manifest to those that it has, unless the key's is among them.
 func (r *remote) sign(ctx context.Context, key *cosign.PrivateKey, up *registry.Upload, d digest.Digest) error {
 	text, err := cosign.Payload(r.name(), d)
 	if err != nil {
 		return err
 	}
-	signature, err := key.Sign(text)
+	m, err := r.signed(ctx, d)
 	if err != nil {
 		return err
 	}
-	m, err := r.signed(ctx, d)
+	for _, l := range m.Layers {
+		if l.Digest == digest.FromBytes(text) && key.Public().Verify(text, l.Annotations[cosign.Annotation], d) == nil {
+			return nil
+		}
+	}
+	signature, err := key.Sign(text)
 	if err != nil {
 		return err
 	}

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -72,7 +71,7 @@ func (out *AdoptResult) sort(p *project, packages []PackageChange) {
 
 // builtFrom finds the manifest in the directory an environment was built from whose lock is the environment's.
 func (e *Engine) builtFrom(r *storage.Record) (*project, error) {
-	if sameDir(r.ManifestDir, storage.At(e.StoreRoot).Path("quick")) { // whose manifests are named by what is in them
+	if e.ofQuick(r) { // whose manifests are named by what is in them
 		return nil, failure.New(failure.Manifest, fmt.Errorf("environment %s was made by karapace quick, and has no manifest of a project", displayName(r)),
 			"karapace new NAME writes one: name the packages there; or ask for them with karapace quick --packages")
 	}
@@ -97,12 +96,6 @@ func (e *Engine) builtFrom(r *storage.Record) (*project, error) {
 	}
 	return nil, failure.New(failure.Manifest, fmt.Errorf("no manifest in %s has the lock of environment %s", r.ManifestDir, displayName(r)),
 		"add the packages that karapace diff --packages lists to the manifest by hand, then karapace lock --update")
-}
-
-func sameDir(a, b string) bool {
-	x, errX := os.Stat(a)
-	y, errY := os.Stat(b)
-	return errX == nil && errY == nil && os.SameFile(x, y)
 }
 
 // globbed keeps the characters of a directory from being a pattern.

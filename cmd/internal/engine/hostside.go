@@ -45,11 +45,15 @@ func (e *Engine) host(s *storage.Store, r *storage.Record) integration.Host {
 	if err != nil {
 		cwd = e.Cwd
 	}
+	project := r.ManifestDir
+	if e.ofQuick(r) {
+		project = "" // a part of the store is for no session to write to
+	}
 	return integration.Host{
 		Getenv: e.Getenv, Stat: os.Stat, Resolve: filepath.EvalSymlinks, List: names,
 		Read: func(path string) ([]byte, error) { return readFile(path, deviceSpecLimit) },
 		UID:  e.User.UID, GID: e.User.GID, Home: home, User: e.User.Name, Cwd: cwd,
-		Project: r.ManifestDir, Private: s.EnvDir(r.EnvID, "home"),
+		Project: project, Private: s.EnvDir(r.EnvID, "home"),
 	}
 }
 

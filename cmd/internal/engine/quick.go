@@ -3,6 +3,7 @@ package engine
 import (
 	"context"
 	"fmt"
+	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -65,4 +66,15 @@ func quickManifest(o QuickOptions) string {
 	}
 	return fmt.Sprintf("manifest_version = 1\n\n[base]\nimage = %q\n\n[system]\npackages = [%s]\n\n[hardware]\ngpu = %t\naudio = %t\n",
 		image, strings.Join(names, ", "), o.GPU, o.Audio)
+}
+
+// ofQuick tells an environment whose manifest is in the store: it has no project.
+func (e *Engine) ofQuick(r *storage.Record) bool {
+	quick := storage.At(e.StoreRoot).Path("quick")
+	if filepath.Base(r.ManifestDir) != filepath.Base(quick) {
+		return false
+	}
+	dir, err := os.Stat(r.ManifestDir)
+	ours, oursErr := os.Stat(quick)
+	return err == nil && oursErr == nil && os.SameFile(dir, ours)
 }
