@@ -37,6 +37,7 @@ func run() error {
 	if err != nil {
 		return err
 	}
+	e.User.Umask = surroundings.Umask()
 	stderr := os.Stderr
 	null, err := os.OpenFile(os.DevNull, os.O_WRONLY, 0)
 	if err != nil {

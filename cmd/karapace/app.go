@@ -236,7 +236,11 @@ func newEngine(store string) (*engine.Engine, error) {
 	if err != nil {
 		return nil, failure.New(failure.General, err, "")
 	}
-	return surroundings.Engine(self, store, words(os.Args))
+	e, err := surroundings.Engine(self, store, words(os.Args))
+	if err == nil {
+		e.User.Umask = surroundings.Umask()
+	}
+	return e, err
 }
 
 // words are the command line without the program and without what is to run inside.

@@ -126,15 +126,9 @@ func TestFaultsPowerCut(t *testing.T) {
 		if !inFull() && op.minor {
 			continue
 		}
-		t.Run(op.name, func(t *testing.T) {
-			t.Parallel()
-			powerCuts(t, newDisk(t, 48, "mkfs.ext4", "-q", "-F"), op, i)
-		})
+		t.Run(op.name, func(t *testing.T) { powerCuts(t, newDisk(t, 48, "mkfs.ext4", "-q", "-F"), op, i) })
 		if inFull() {
-			t.Run(op.name+" on xfs", func(t *testing.T) {
-				t.Parallel()
-				powerCuts(t, newDisk(t, 320, "mkfs.xfs", "-q", "-f"), op, i)
-			})
+			t.Run(op.name+" on xfs", func(t *testing.T) { powerCuts(t, newDisk(t, 320, "mkfs.xfs", "-q", "-f"), op, i) })
 		}
 	}
 }

@@ -55,6 +55,9 @@ func (p *Plan) run(ctx context.Context, backend string, io backends.Stdio, start
 		}
 		lock.Profile = p.Profile
 		first, err := start(ctx, lock)
+		if err != nil { // nobody else knows of them yet
+			cgroup.Remove(lock.Groups)
+		}
 		if err != nil && !lock.InPlace() { // what it was to be made of was taken away
 			return backends.Exit{}, errEnded
 		}

@@ -133,8 +133,12 @@ func (r *remote) about(ctx context.Context, subject ispec.Descriptor, kind strin
 			continue
 		}
 		m, err := r.artifact(ctx, d.Digest)
-		if err != nil {
-			return nil, failure.New(failure.Remote, fmt.Errorf("%s: %w", r.name(), err), "")
+		var unreached *failure.Error
+		if errors.As(err, &unreached) {
+			return nil, err
+		}
+		if err != nil { // anybody may have put it there
+			continue
 		}
 		if m.Subject != nil && m.Subject.Digest == subject.Digest && m.ArtifactType == kind {
 			all = append(all, artifact{m, d.Digest})

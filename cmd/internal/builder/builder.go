@@ -218,6 +218,9 @@ func (w *worker) retireAll(ctx context.Context, force bool) error {
 			continue
 		}
 		r, lock, err := w.aloneIn(ctx, manifest.EnvID(e.Name()))
+		if err != nil && !exists(w.store.Path("envs", e.Name())) { // it has just been destroyed
+			continue
+		}
 		if err != nil {
 			return err
 		}
@@ -227,7 +230,9 @@ func (w *worker) retireAll(ctx context.Context, force bool) error {
 		}
 	}
 	for _, e := range entries {
-		err = errors.Join(err, os.Rename(w.store.Path("envs", e.Name()), filepath.Join(scratch.Dir, e.Name())))
+		if gone := os.Rename(w.store.Path("envs", e.Name()), filepath.Join(scratch.Dir, e.Name())); !missing(gone) {
+			err = errors.Join(err, gone)
+		}
 	}
 	return errors.Join(err, storage.SyncDir(w.store.Path("envs")))
 }

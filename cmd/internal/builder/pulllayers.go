@@ -185,11 +185,15 @@ func (p *pulling) findSnapshots(ctx context.Context) (*pulledSnapshots, error) {
 		if m.Annotations[labelEnvID] != string(p.lock.ID()) {
 			continue
 		}
-		if err := p.at.verify(ctx, m.name); err != nil { // anybody may have put it there
+		var others unsigned
+		switch err := p.at.verify(ctx, m.name); {
+		case errors.As(err, &others): // anybody may have put it there
 			if unverified == nil {
 				unverified = err
 			}
 			continue
+		case err != nil:
+			return nil, err
 		}
 		s := &pulledSnapshots{parts: m.Layers}
 		return s, p.bad(p.readSnapshotList(ctx, m.Manifest, s))

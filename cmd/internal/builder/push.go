@@ -236,8 +236,15 @@ func (p *pushing) sendSnapshots(ctx context.Context, subject ispec.Descriptor) e
 	if err != nil {
 		return err
 	}
-	if last != nil && last.Config.Digest == m.Config.Digest {
-		return p.signIt(ctx, last.name)
+	if last != nil { // the same but for its time, and not only by its word
+		m.Annotations[ispec.AnnotationCreated] = pushed(last.Annotations)
+		same, err := json.Marshal(m)
+		if err != nil {
+			return err
+		}
+		if digest.FromBytes(same) == last.name {
+			return p.signIt(ctx, last.name)
+		}
 	}
 	m.Annotations[ispec.AnnotationCreated] = after(last)
 	if err := sendDocuments(ctx, p.up, m, map[digest.Digest][]byte{m.Config.Digest: text}); err != nil {
@@ -261,11 +268,15 @@ func (p *pushing) lastPushed(ctx context.Context, m *ispec.Manifest) (*artifact,
 	return nil, err
 }
 
+// aheadLimit is how far other clocks may be ahead to be believed.
+const aheadLimit = 24 * time.Hour
+
 // after is the time of a push that comes after another one, whatever the clocks say.
 func after(last *artifact) string {
 	now := time.Now()
 	if last != nil {
-		if then, err := time.Parse(time.RFC3339, pushed(last.Annotations)); err == nil && !now.Truncate(time.Second).After(then) {
+		then, err := time.Parse(time.RFC3339, pushed(last.Annotations))
+		if err == nil && !now.Truncate(time.Second).After(then) && then.Sub(now) < aheadLimit {
 			now = then.Add(time.Second)
 		}
 	}

@@ -66,8 +66,8 @@ func (w *worker) makeDirectories() error {
 		return err
 	}
 	w.lost = c.Problems
-	for _, p := range w.lost {
-		if err := os.Chown(w.store.Path(p.Path), w.user.UID, w.user.GID); err != nil {
+	for _, d := range storage.Directories() { // a repair before may have been killed in between
+		if err := os.Chown(w.store.Path(d), w.user.UID, w.user.GID); err != nil {
 			return err
 		}
 	}
@@ -192,6 +192,7 @@ func (r *repairer) rebuild(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	_, unread := r.store.Records()
 	needed := map[digest.Digest]bool{}
 	for _, w := range r.wanted() {
 		needed[w.DiffID] = true
@@ -201,7 +202,7 @@ func (r *repairer) rebuild(ctx context.Context) error {
 		return err
 	}
 	for _, d := range all {
-		if r.found.good[d] {
+		if r.found.good[d] || !needed[d] && len(unread) > 0 { // which may be those that need it
 			continue
 		}
 		if err := r.store.ForgetLayer(d); err != nil {

@@ -274,16 +274,17 @@ func (r *repairer) snapshots(ctx context.Context, rec *storage.Record) error {
 		was := snap
 		got, size, err := fstree.Digest(ctx, dir)
 		switch {
-		case ctx.Err() != nil || storage.Starved(err):
+		case err != nil && ctx.Err() != nil, storage.Starved(err):
 			return failure.New(failure.Store, err, "")
-		case err != nil:
-			r.could[r.found.below(dir)] = fmt.Sprintf("%v; bring it back from a back-up, or karapace snapshots rm %s %s", err, rec.Title(), was.Short())
-		case got != snap.Layer || size != snap.Size:
+		case err == nil && (got != snap.Layer || size != snap.Size):
 			snap.Layer, snap.Size, snap.Message = got, size, damagedMessage(&was)
 		}
 		snap.Parent = renamed[was.Parent]
 		snap.ID = storage.SnapshotID(snap.Parent, snap.Layer)
 		renamed[was.ID] = snap.ID
+		if err != nil {
+			r.could[r.found.below(dir)] = fmt.Sprintf("%v; bring it back from a back-up, or karapace snapshots rm %s %s", err, rec.Title(), snap.Short())
+		}
 		if was.ID != snap.ID {
 			r.did[r.found.below(dir)] = "kept as it is now, as snapshot " + snap.Short()
 		}

@@ -61,9 +61,12 @@ func (r *remote) verify(ctx context.Context, d digest.Digest) error {
 			}
 		}
 	}
-	return failure.New(failure.Remote, fmt.Errorf("%s@%s is not signed by any of the keys that are trusted for it: %w", r.name(), d, why),
+	return failure.New(failure.Remote, unsigned{fmt.Errorf("%s@%s is not signed by any of the keys that are trusted for it: %w", r.name(), d, why)},
 		"nothing was taken over; ask who pushed it for a signature, or for the right key")
 }
+
+// unsigned says that nobody whose key is known has signed something.
+type unsigned struct{ error }
 
 // signatures finds the manifests that hold signatures: the one with the tag, and those that refer to it.
 func (r *remote) signatures(ctx context.Context, d digest.Digest) ([]digest.Digest, error) {

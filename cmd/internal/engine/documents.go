@@ -30,6 +30,7 @@ type project struct {
 	Lock     *manifest.Lock // nil: there is none
 	LockText []byte
 	lockWas  []byte // what the file had when it was read; nil: there was none
+	lockLost bool   // it cannot be read, and may be replaced
 }
 
 // load reads a manifest and its lock. An empty file means karapace.toml in the working directory.
@@ -53,10 +54,10 @@ func (e *Engine) load(file string) (*project, error) {
 // became of it is as good.
 func (p *project) writeLock(text []byte) error {
 	now, err := readFile(p.LockFile, lockLimit)
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+	if err != nil && !errors.Is(err, fs.ErrNotExist) && !p.lockLost {
 		return failure.New(failure.Lock, fmt.Errorf("read lock: %w", err), "")
 	}
-	if !bytes.Equal(now, p.lockWas) {
+	if !p.lockLost && !bytes.Equal(now, p.lockWas) {
 		theirs, theirErr := manifest.ParseLock(p.LockFile, now)
 		ours, ourErr := manifest.ParseLock(p.LockFile, text)
 		switch {
@@ -78,7 +79,8 @@ func (e *Engine) loadForUpdate(file string) (*project, error) {
 	p, err := e.load(file)
 	if kind, _ := failure.Of(err); err != nil && kind == failure.Lock {
 		if p, err = e.loadManifest(file); err == nil {
-			p.lockWas, _ = readFile(p.LockFile, lockLimit)
+			p.lockWas, err = readFile(p.LockFile, lockLimit)
+			p.lockLost, err = err != nil, nil
 		}
 	}
 	return p, err

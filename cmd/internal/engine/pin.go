@@ -142,7 +142,7 @@ func (e *Engine) relock(ctx context.Context, p *project, satisfied bool, out *Pi
 		return failure.New(failure.Lock, err, "")
 	}
 	if err := p.writeLock(l.Encode()); err != nil {
-		return err
+		return pinnedOnly(err, out)
 	}
 	out.LockWritten = true
 	return nil

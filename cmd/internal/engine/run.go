@@ -80,7 +80,7 @@ func (e *Engine) use(ctx context.Context, s *storage.Store, r *storage.Record) (
 		}
 		use.Unlock()
 		if !errors.Is(err, errChanged) {
-			return nil, nil, storeFailure(err)
+			return nil, nil, storeFailure(orGone(s, r, err, false))
 		}
 		if err := e.awaitSettled(ctx, s, r); err != nil {
 			return nil, nil, err

@@ -118,6 +118,7 @@ func (e *Engine) session(ctx context.Context, s *storage.Store, r *storage.Recor
 		Profile: reach.Profile, SameProfile: o.Profile != "",
 
 		Starting: func() error {
+			composed = nil // what went wrong before, with what is no longer there
 			if err := settled(s, r); err != nil {
 				return err
 			}

@@ -68,7 +68,7 @@ func Program() (string, error) {
 
 // User is who runs this process.
 func User() engine.User {
-	who := engine.User{UID: os.Getuid(), GID: os.Getgid(), Home: os.Getenv("HOME"), Shell: os.Getenv("SHELL"), Name: os.Getenv("USER"), Umask: umask()}
+	who := engine.User{UID: os.Getuid(), GID: os.Getgid(), Home: os.Getenv("HOME"), Shell: os.Getenv("SHELL"), Name: os.Getenv("USER"), Umask: 0o022}
 	if name, home := userns.Account(uint32(who.UID)); name != "" {
 		who.Name = name
 		who.Home = cmp.Or(who.Home, home)
@@ -79,8 +79,8 @@ func User() engine.User {
 	return who
 }
 
-// umask asks for it, which is only possible by setting one.
-func umask() uint32 {
+// Umask is this process's. It can only be asked for by setting another for a moment: for programs that do nothing else yet.
+func Umask() uint32 {
 	mask := syscall.Umask(0o077)
 	syscall.Umask(mask)
 	return uint32(mask)
