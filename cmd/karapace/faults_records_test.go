@@ -6,12 +6,14 @@ import (
 	"os"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/karapace/karapace/backends/userns"
 )
 
-// damageTool is the name under which this program changes one file: TRUNCATE or FLIP, a file, a size in bytes or the number of a bit.
+// damageTool is the name under which this program changes one file: TRUNCATE or FLIP, a file, a size in bytes or the number of a bit; or makes a
+// SOCKET.
 const damageTool = "karapace-test-damage"
 
 // damageOne does it, inside the user namespace, where the store's files can be written.
@@ -22,6 +24,8 @@ func damageOne(args []string) (code int, done bool) {
 	n, err := strconv.ParseInt(args[3], 10, 64)
 	if err == nil && args[1] == "TRUNCATE" {
 		err = os.Truncate(args[2], n)
+	} else if err == nil && args[1] == "SOCKET" {
+		err = syscall.Mknod(args[2], syscall.S_IFSOCK|0o600, 0)
 	} else if err == nil {
 		err = flip(args[2], n)
 	}

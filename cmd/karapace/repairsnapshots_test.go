@@ -2,7 +2,6 @@ package main
 
 import (
 	"strings"
-	"syscall"
 	"testing"
 
 	"github.com/karapace/karapace/storage"
@@ -48,7 +47,7 @@ func TestRepairEmptySnapshots(t *testing.T) {
 func TestRepairUnreadableSnapshot(t *testing.T) {
 	b := newFaultBench(t, "")
 	dirs := b.forked()
-	must(t, syscall.Mknod(dirs[0]+"/socket", syscall.S_IFSOCK|0o600, 0))
+	b.mapped(damageTool, "SOCKET", dirs[0]+"/socket", "0")
 	b.mapped("/bin/rm", "-rf", dirs[1])
 	a := b.try("verify-store", "--repair")
 	if a.Exit != exitStore || !strings.Contains(a.stdout+a.stderr, "karapace snapshots rm t ") || !strings.Contains(a.stdout+a.stderr, "kept as it is now") {
