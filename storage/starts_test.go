@@ -15,16 +15,22 @@ import (
 	"github.com/karapace/karapace/manifest"
 )
 
-// What has not been started since all were asked is not asked again.
-func TestRunning(t *testing.T) {
-	s := newStore(t)
-	var all []manifest.EnvID
-	for i := range manySummaries {
+// environments makes the directories of n.
+func environments(t *testing.T, s *Store, n int) (all []manifest.EnvID) {
+	t.Helper()
+	for i := range n {
 		all = append(all, manifest.EnvID(fmt.Sprintf("%064x", i)))
 		if err := os.Mkdir(s.EnvDir(all[i]), 0o700); err != nil {
 			t.Fatal(err)
 		}
 	}
+	return all
+}
+
+// What has not been started since all were asked is not asked again.
+func TestRunning(t *testing.T) {
+	s := newStore(t)
+	all := environments(t, s, manySummaries)
 	runs := map[manifest.EnvID]bool{}
 	asking := func(when string) (asked int) {
 		t.Helper()
@@ -120,13 +126,7 @@ func TestRunning(t *testing.T) {
 // A list that read which environments there are, and was stopped then, must not make the next one believe that none came.
 func TestRunningSince(t *testing.T) {
 	s := newStore(t)
-	var all []manifest.EnvID
-	for i := range manySummaries + 1 {
-		all = append(all, manifest.EnvID(fmt.Sprintf("%064x", i)))
-		if err := os.Mkdir(s.EnvDir(all[i]), 0o700); err != nil {
-			t.Fatal(err)
-		}
-	}
+	all := environments(t, s, manySummaries + 1)
 	late := all[manySummaries]
 	runs := func(id manifest.EnvID) (bool, error) { return id == late, nil }
 	if err := s.NoteStart(); err != nil {
@@ -148,13 +148,7 @@ func TestRunningSince(t *testing.T) {
 // That an environment could not be asked whether it runs is no answer to keep.
 func TestRunningUnknown(t *testing.T) {
 	s := newStore(t)
-	var all []manifest.EnvID
-	for i := range manySummaries {
-		all = append(all, manifest.EnvID(fmt.Sprintf("%064x", i)))
-		if err := os.Mkdir(s.EnvDir(all[i]), 0o700); err != nil {
-			t.Fatal(err)
-		}
-	}
+	all := environments(t, s, manySummaries)
 	if err := s.NoteStart(); err != nil {
 		t.Fatal(err)
 	}
