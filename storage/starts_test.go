@@ -126,7 +126,7 @@ func TestRunning(t *testing.T) {
 // A list that read which environments there are, and was stopped then, must not make the next one believe that none came.
 func TestRunningSince(t *testing.T) {
 	s := newStore(t)
-	all := environments(t, s, manySummaries + 1)
+	all := environments(t, s, manySummaries+1)
 	late := all[manySummaries]
 	runs := func(id manifest.EnvID) (bool, error) { return id == late, nil }
 	if err := s.NoteStart(); err != nil {
