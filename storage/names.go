@@ -32,10 +32,11 @@ func (s *Store) ChangeNames(ctx context.Context, f func() error) error {
 
 // NameFree returns a NameTakenError when an environment other than id has the name.
 func (s *Store) NameFree(name string, id manifest.EnvID) error {
-	if r := s.named(name); r != nil && r.EnvID != id {
-		return &NameTakenError{Name: name, By: r.EnvID}
+	r, err := s.named(name)
+	if err != nil || r == nil || r.EnvID == id {
+		return err
 	}
-	return nil
+	return &NameTakenError{Name: name, By: r.EnvID}
 }
 
 // LinkName points name at id. It counts once the record of id has the name. Call it within ChangeNames.
@@ -68,7 +69,10 @@ func (s *Store) Linked(r *Record) bool {
 
 // UnlinkName forgets a name that no record has any more.
 func (s *Store) UnlinkName(name string) {
-	if name != "" && s.named(name) == nil {
+	if name == "" {
+		return
+	}
+	if r, err := s.named(name); r == nil && err == nil {
 		os.Remove(s.Path("names", name))
 	}
 }

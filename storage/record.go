@@ -273,8 +273,8 @@ func (s *Store) Find(ref string) (*Record, error) {
 	if IsID(ref) {
 		return s.Record(manifest.EnvID(ref))
 	}
-	if r := s.named(ref); r != nil {
-		return r, nil
+	if r, err := s.named(ref); r != nil || err != nil {
+		return r, err
 	}
 	if ref == "" || !isHex(ref) {
 		return nil, &NotFoundError{Ref: ref}
@@ -295,20 +295,23 @@ func (s *Store) Find(ref string) (*Record, error) {
 	return s.Record(manifest.EnvID(matches[0]))
 }
 
-// named returns the record that holds the name, or nil: a link whose record says otherwise was left by a crash.
-func (s *Store) named(name string) *Record {
+// named returns the record that holds the name, or nil: a link whose record says otherwise was left by a crash. The error is that
+// this process has too little left to tell.
+func (s *Store) named(name string) (*Record, error) {
 	if !manifest.ValidName(name) {
-		return nil
+		return nil, nil
 	}
 	id, err := os.Readlink(s.Path("names", name))
-	if err != nil || !IsID(id) {
-		return nil
+	if err == nil && IsID(id) {
+		var r *Record
+		if r, err = s.Record(manifest.EnvID(id)); err == nil && r.Name == name {
+			return r, nil
+		}
 	}
-	r, err := s.Record(manifest.EnvID(id))
-	if err != nil || r.Name != name {
-		return nil
+	if Starved(err) {
+		return nil, err
 	}
-	return r
+	return nil, nil
 }
 
 // IsID tells whether a file name can be the full id of an environment, or a sha256.

@@ -70,8 +70,10 @@ func (s *Store) Summaries() ([]Summary, []error) {
 		if name == "" || !twice {
 			continue
 		}
-		holder := s.named(name)
+		holder, err := s.named(name)
 		switch {
+		case err != nil:
+			bad = append(bad, err)
 		case holder == nil:
 		case holder.EnvID == all[j].EnvID:
 			all[i].Name, holders[name] = "", j

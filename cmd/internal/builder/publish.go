@@ -129,6 +129,8 @@ func (b *build) exchange(dir, scratch string, r *storage.Record, renewal *renewa
 		if handover = old != nil && taken.By == old.EnvID; !handover {
 			return false, failure.New(failure.General, err, fmt.Sprintf("karapace rebuild --name %s replaces it; karapace rename %s OTHER keeps it", taken.Name, taken.Name))
 		}
+	} else if err != nil {
+		return false, err
 	}
 	have, err := b.store.Record(r.EnvID)
 	switch {

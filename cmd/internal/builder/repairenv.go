@@ -89,9 +89,13 @@ func (r *repairer) lock(rec *storage.Record) error {
 		return nil
 	}
 	places := []string{file, r.store.CopyPath(rec.EnvID, lockName), r.store.Path("fetched", string(rec.EnvID)+".lock")}
-	for _, pattern := range []string{r.store.Path("quick", "*.lock"), filepath.Join(rec.ManifestDir, "*.lock")} {
-		more, _ := filepath.Glob(pattern)
-		places = append(places, more...)
+	for _, dir := range []string{r.store.Path("quick"), rec.ManifestDir} {
+		entries, _ := os.ReadDir(dir)
+		for _, e := range entries {
+			if filepath.Ext(e.Name()) == ".lock" {
+				places = append(places, filepath.Join(dir, e.Name()))
+			}
+		}
 	}
 	for _, place := range places {
 		l, err := readLock(place)
