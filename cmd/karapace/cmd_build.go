@@ -119,6 +119,9 @@ func (p *program) built(res *engine.BuildResult, err error) error {
 	if res.LockWritten {
 		p.say("wrote %s", p.relative(res.LockFile))
 	}
+	if res.Beside != "" {
+		p.say("%s, of this directory too, stays as it is; karapace rebuild %s --name %s puts the new one in its place", res.Beside, p.relative(res.File), res.Beside)
+	}
 	return nil
 }
 

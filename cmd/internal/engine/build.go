@@ -28,7 +28,9 @@ type BuildOptions struct {
 // BuildResult is an environment and how it came about.
 type BuildResult struct {
 	Record      *storage.Record
-	Created     bool // false: it was there
+	Created     bool   // false: it was there
+	File        string // the manifest, as it was given
+	Beside      string // name of the one other environment of the same directory, when the new one has none
 	LockFile    string
 	LockWritten bool
 	Timings     []wire.Timing
@@ -192,11 +194,29 @@ func (e *Engine) build(ctx context.Context, p *project, o BuildOptions, req wire
 		return nil, err
 	}
 	e.renewExports(ctx, s, res.Record, exports)
-	out := &BuildResult{Record: res.Record, Created: res.Created, LockFile: p.LockFile, Timings: res.Timings}
+	out := &BuildResult{Record: res.Record, Created: res.Created, LockFile: p.LockFile, File: p.File, Timings: res.Timings}
+	if res.Created && res.Record.Name == "" {
+		out.Beside = onlyNamed(s, res.Record.ManifestDir)
+	}
 	if out.LockWritten, err = e.keepLock(p, o, res.Lock); err != nil {
 		return nil, err
 	}
 	return out, nil
+}
+
+// onlyNamed is the name of the environment of a directory, or "" if not just one has a name.
+func onlyNamed(s *storage.Store, dir string) (name string) {
+	records, _ := s.Records()
+	for _, r := range records {
+		if r.ManifestDir != dir || r.Name == "" {
+			continue
+		}
+		if name != "" {
+			return ""
+		}
+		name = r.Name
+	}
+	return name
 }
 
 // FetchResult is what a lock needs and the vault has.
