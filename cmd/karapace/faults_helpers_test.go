@@ -46,10 +46,15 @@ func usable(t *testing.T) (all []string) {
 func helpersAtStart(t *testing.T, command []string) {
 	b := newFaultBench(t, "")
 	b.changed()
-	starts := b.under(faults.Plan{Under: []string{"/nowhere"}, Programs: helpers}, command...).Points
-	for at := 1; at <= starts; at++ {
+	b.karapace("stop", "t") // else a session joins what runs already
+	whole := b.under(faults.Plan{Under: []string{"/nowhere"}, Programs: helpers}, command...)
+	if whole.Exit != 0 {
+		t.Fatalf("without a fault: exit code %d\n%s", whole.Exit, whole.stderr)
+	}
+	for at := 1; at <= whole.Points; at++ {
 		b.round++
 		b.changed()
+		b.karapace("stop", "t")
 		a := b.under(faults.Plan{Under: []string{"/nowhere"}, Programs: helpers, At: at, Do: faults.KillCaller()}, command...)
 		b.sane(a)
 		if a.Exit == 0 {
@@ -60,7 +65,7 @@ func helpersAtStart(t *testing.T, command []string) {
 			t.Errorf("killed at %s: %q is lost", a.Fired, b.text)
 		}
 	}
-	t.Logf("%d rounds", starts)
+	t.Logf("%d rounds", whole.Points)
 }
 
 // A session of which any process is killed, its supervisor and the first process of its container too, ends; the next one

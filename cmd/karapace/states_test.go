@@ -46,7 +46,8 @@ func must(t *testing.T, err error) {
 func (b *stateBench) command(args ...string) *exec.Cmd {
 	cmd := exec.Command(filepath.Join(binaries, "karapace"), args...)
 	cmd.Dir = b.dir
-	cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "HOME=" + filepath.Join(b.dir, "home"), "KARAPACE_STORE=" + filepath.Join(b.dir, "store")}
+	cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "HOME=" + filepath.Join(b.dir, "home"), "KARAPACE_STORE=" + filepath.Join(b.dir, "store"),
+		"KARAPACE_BACKEND_PATH=" + os.Getenv("KARAPACE_BACKEND_PATH")}
 	return cmd
 }
 

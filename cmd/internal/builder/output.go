@@ -99,10 +99,8 @@ func outputFailure(err error) error {
 	switch {
 	case err == nil || errors.As(err, &have) || errors.Is(err, context.Canceled):
 		return err
-	case full(err):
-		return failure.New(failure.General, &outputError{err}, "make room where the output is to be, or choose another place with -o")
 	case readerGone(err):
 		return failure.New(failure.Interrupted, &outputError{errors.New("whoever read the output has stopped")}, "")
 	}
-	return failure.New(failure.General, &outputError{err}, "")
+	return failure.Output(&outputError{err})
 }

@@ -40,6 +40,4 @@ func clearOutput() error {
 	return failure.New(failure.General, err, "")
 }
 
-func full(err error) bool { return errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT) }
-
 func readerGone(err error) bool { return errors.Is(err, unix.EPIPE) }

@@ -88,29 +88,29 @@ func isAt(f *os.File, path string) bool {
 func (p *place) make() (*os.File, error) {
 	dir, err := os.MkdirTemp(filepath.Dir(p.path), makingPrefix+"*")
 	if err != nil {
-		return nil, failure.New(failure.General, err, "")
+		return nil, failure.Output(fmt.Errorf("export to %s: %w", p.path, err))
 	}
 	p.temp = dir
 	flags := os.O_RDONLY
 	if p.mark == "" {
 		if err := os.Remove(dir); err != nil { // its name is free now, and nobody else makes the same one
-			return nil, failure.New(failure.General, err, "")
+			return nil, failure.Output(err)
 		}
 		flags = os.O_WRONLY | os.O_CREATE | os.O_EXCL
 	} else if err := os.Chmod(dir, 0o755); err != nil {
-		return nil, failure.New(failure.General, err, "")
+		return nil, failure.Output(err)
 	}
 	f, err := os.OpenFile(dir, flags, 0o666)
-	return f, failure.New(failure.General, err, "")
+	return f, failure.Output(err)
 }
 
 // publish gives what was made its name, in one step. Only with force is anything replaced.
 func (p *place) publish(force bool) error {
 	if err := p.rename(force); err != nil {
-		return failure.New(failure.General, err, "")
+		return failure.Output(err)
 	}
 	p.temp = ""
-	return failure.New(failure.General, storage.SyncDir(filepath.Dir(p.path)), "")
+	return failure.Output(storage.SyncDir(filepath.Dir(p.path)))
 }
 
 func (p *place) rename(force bool) error {

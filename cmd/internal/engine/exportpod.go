@@ -49,7 +49,7 @@ func (e *Engine) exportText(r *storage.Record, o ExportOptions, text []byte, lef
 		err = storage.WriteDocument(o.Output, text, 0o644)
 	}
 	if err != nil {
-		return nil, failure.New(failure.General, err, "")
+		return nil, failure.Output(err)
 	}
 	for _, line := range left {
 		e.Progress.Note("not in this " + o.Format + ": " + line)

@@ -67,6 +67,18 @@ func Disk(err error) error {
 	return nil
 }
 
+// Output is err as a failure of the place that an export is written to, which need not be the store's disk. An error that has a kind
+// already keeps it; nil stays nil.
+func Output(err error) error {
+	switch {
+	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
+		return New(General, err, "make room where the output is to be, or choose another place with -o")
+	case errors.Is(err, syscall.EROFS), errors.Is(err, syscall.EACCES):
+		return New(General, err, "choose another place with -o")
+	}
+	return New(General, err, "")
+}
+
 // Of tells the kind and the hint of any error.
 func Of(err error) (Kind, string) {
 	var e *Error
