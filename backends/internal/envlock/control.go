@@ -108,30 +108,37 @@ func signalAll(pidfd int, sig unix.Signal) error {
 		}
 		return nil
 	}
+	return signalInside(pidfd, sig)
+}
+
+// signalInside sends sig to every process of another pid namespace than this one. The first process of that may end meanwhile: whoever
+// has not come in must not signal anything, since all processes would be those of the host.
+func signalInside(pidfd int, sig unix.Signal) error {
 	p := inPidNamespace(pidfd)
 	p.Call("signal all processes", unix.SYS_KILL, rawproc.Int(-1), rawproc.Int(uint(sig))).Allow(unix.ESRCH)
 	if sig == unix.SIGTERM { // which a stopped process would not notice
 		p.Call("continue all processes", unix.SYS_KILL, rawproc.Int(-1), rawproc.Int(uint(unix.SIGCONT))).Allow(unix.ESRCH)
 	}
-	_, err = runToEnd(p)
+	_, err := runToEnd(p)
 	return err
 }
 
 // hasPidNamespace says whether the process has another pid namespace than this one, as all first processes have but the
 // mock backend's: a child that is put there has another pid to itself than to us.
 func hasPidNamespace(pidfd int) (bool, error) {
-	p := inPidNamespace(pidfd)
+	p := inPidNamespace(pidfd, unix.EPERM) // to join the own one is not permitted to everybody
 	own := p.Reg()
 	p.Call("get own pid", unix.SYS_GETPID).Into(own)
 	pid, err := runToEnd(p)
 	return pid != int(p.Value(own)), err
 }
 
-// inPidNamespace begins a program that goes on as a new process in the pid namespace of another.
-func inPidNamespace(pidfd int) *rawproc.Program {
+// inPidNamespace begins a program that goes on as a new process in the pid namespace of another, or in its own when joining that fails
+// with one of the errors given.
+func inPidNamespace(pidfd int, allowed ...unix.Errno) *rawproc.Program {
 	p := new(rawproc.Program)
 	p.Call("join user namespace", unix.SYS_SETNS, rawproc.Int(pidfd), rawproc.Int(unix.CLONE_NEWUSER)).Allow(unix.EINVAL)
-	p.Call("join pid namespace", unix.SYS_SETNS, rawproc.Int(pidfd), rawproc.Int(unix.CLONE_NEWPID)).Allow(unix.EPERM)
+	p.Call("join pid namespace", unix.SYS_SETNS, rawproc.Int(pidfd), rawproc.Int(unix.CLONE_NEWPID)).Allow(allowed...)
 	p.Clone("start process in pid namespace", 0)
 	return p
 }
