@@ -26,6 +26,8 @@ type Options struct {
 	Isolated bool
 	// Outlives: the container goes on when the session that started it ends before another.
 	Outlives bool
+	// Reopens: a file that is replaced while it is being mounted is opened again. The runtimes of others give up.
+	Reopens bool
 	// Fast backends try every exit code, slow ones the telling ones.
 	Fast bool
 }
@@ -114,6 +116,7 @@ func cases() []testCase {
 		{"masked and read-only", true, testMasked},
 		{"bind mounts", true, testBinds},
 		{"sources swapped", true, testSwapped},
+		{"files replaced", true, testFilesReplaced},
 		{"sources above", true, testAbove},
 		{"devices", true, testDevices},
 		{"network", true, testNetwork},

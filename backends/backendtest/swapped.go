@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	rspec "github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
@@ -53,6 +54,43 @@ func testSwapped(t *testing.T, s *suite) {
 	}
 	close(stop)
 	must(t, errors.Join(<-flipped))
+}
+
+// A file that is given may be replaced while a session starts, as people's programs and other sessions write files. The kernel mounts none
+// that has lost its name since it was opened.
+func testFilesReplaced(t *testing.T, s *suite) {
+	if !s.opts.Reopens {
+		t.Skip("this backend does not open files again")
+	}
+	b := s.newBox(t)
+	given := filepath.Join(b.dir, "given")
+	replace := func() error {
+		return errors.Join(os.WriteFile(given+".new", []byte("given"), 0o644), os.Rename(given+".new", given))
+	}
+	must(t, replace())
+	b.c.Spec.Mounts = append(b.c.Spec.Mounts, rspec.Mount{Type: "bind", Source: given, Destination: "/file", Options: []string{"bind"}})
+	stop, stopped := make(chan struct{}), make(chan error, 1)
+	go func() {
+		for {
+			select {
+			case <-stop:
+				stopped <- nil
+				return
+			case <-time.After(5 * time.Millisecond):
+			}
+			if err := replace(); err != nil {
+				stopped <- err
+				return
+			}
+		}
+	}()
+	for range 100 {
+		if r := b.run("read", "/file"); r.stdout != "given" {
+			t.Errorf("read %q, code %d, error %v, %s", r.stdout, r.ShellCode(), r.err, r.stderr)
+		}
+	}
+	close(stop)
+	must(t, <-stopped)
 }
 
 // A source may be above all that a container is made in, as a home is above a store. What is mounted there for the making is not to

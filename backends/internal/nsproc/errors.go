@@ -17,6 +17,7 @@ import (
 const (
 	LabelTarget  = "open mount target"
 	LabelSource  = "open mount source"
+	LabelMount   = "mount"
 	labelExecute = "execute"
 	labelCreate  = "create mount target"
 	labelChange  = "change directory"

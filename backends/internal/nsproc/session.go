@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -25,13 +26,27 @@ type Starter func(ctx context.Context, lock *envlock.Session) (*Process, error)
 // thread that made it, which Go ends only when a goroutine ends that is locked to it: no goroutine of a program that runs
 // sessions may. (To lock this one would cost a thread of its own.)
 func Run(ctx context.Context, backend string, p *Plan, io backends.Stdio, start Starter) (backends.Exit, error) {
-	for {
+	for again := 0; ; {
 		exit, err := p.run(ctx, backend, io, start)
-		if !errors.Is(err, errEnded) {
+		switch {
+		case errors.Is(err, errEnded):
+		case sourceReplaced(err) && again < replacements:
+			again++
+		default:
 			return exit, Explain("run in the environment", err)
 		}
 		p.complete = false // what it was composed of may have been replaced with the container
 	}
+}
+
+// replacements is how often in a row a source of a mount may be replaced while a container starts.
+const replacements = 20
+
+// sourceReplaced tells whether a mount could not be attached. It has been opened by then: its file has lost its name since, as when
+// somebody has put another one in its place.
+func sourceReplaced(err error) bool {
+	var step *rawproc.Error
+	return errors.As(err, &step) && step.Errno == unix.ENOENT && strings.HasPrefix(step.Label, LabelMount+" /")
 }
 
 // errEnded says that the container ended while it was being joined, or was taken away while it was being started.

@@ -138,7 +138,7 @@ func (b *Builder) mount(m *mount) {
 		}
 	}
 	target := b.target(m.target, !m.file)
-	b.attach("mount "+m.target, m.fd, target)
+	b.attach(nsproc.LabelMount+" "+m.target, m.fd, target)
 	if m.fstype == "mqueue" && !m.bind && b.plan.Mapping != nil {
 		// Its root was made with the namespace, before anybody was root in it.
 		_, fd := b.lookup("open "+m.target, m.target, unix.O_PATH)
