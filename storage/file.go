@@ -59,6 +59,15 @@ func SyncDir(dir string) error {
 	return nil
 }
 
+// Glob returns the paths below a directory, whatever that is called, that match a pattern of path.Match.
+func Glob(dir, pattern string) ([]string, error) {
+	found, err := fs.Glob(os.DirFS(dir), pattern)
+	for i, path := range found {
+		found[i] = filepath.Join(dir, path)
+	}
+	return found, err
+}
+
 // Starved tells whether err is for want of descriptors or memory, which says nothing about what was to be read.
 func Starved(err error) bool {
 	return errors.Is(err, syscall.EMFILE) || errors.Is(err, syscall.ENFILE) || errors.Is(err, syscall.ENOMEM)

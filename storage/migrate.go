@@ -86,7 +86,7 @@ func (s *Store) backUp(version int) (string, error) {
 	defer os.RemoveAll(scratch.Dir)
 	defer scratch.Release()
 	for _, pattern := range recordFiles() {
-		files, err := filepath.Glob(s.Path(filepath.FromSlash(pattern)))
+		files, err := Glob(s.root, pattern)
 		if err != nil {
 			return "", err
 		}

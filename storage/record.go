@@ -137,6 +137,9 @@ func (r *Record) check(id manifest.EnvID) string {
 	if r.EnvID != id || r.RecordVersion != 1 {
 		return fmt.Sprintf("it says it is version %d of %q", r.RecordVersion, r.EnvID)
 	}
+	if r.Name != "" && !manifest.ValidName(r.Name) {
+		return fmt.Sprintf("%q is no name", r.Name)
+	}
 	for _, l := range append([]string{r.UpperName(), r.HostName()}, r.Lower...) {
 		if !filepath.IsLocal(l) {
 			return fmt.Sprintf("the layer directory %q leaves the store", l)

@@ -183,6 +183,12 @@ func TestDamagedRecords(t *testing.T) {
 		"escape": func() error {
 			return os.WriteFile(path, []byte(strings.Replace(string(body), `"lower":null`, `"lower":["../../etc"]`, 1)), 0o644)
 		},
+		"name": func() error {
+			named := *bad
+			named.Name = "../../victim"
+			body, err := EncodeRecord(&named)
+			return errors.Join(err, os.WriteFile(path, body, 0o644))
+		},
 		"directory": func() error { return errors.Join(os.Remove(path), os.Mkdir(path, 0o755)) },
 		"link":      func() error { return errors.Join(os.Remove(path), os.Symlink("/etc/passwd", path)) },
 		"large": func() error {

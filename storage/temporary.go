@@ -52,7 +52,7 @@ func WriteDocument(path string, data []byte, perm fs.FileMode) error {
 func (s *Store) AbandonedFiles() ([]*Scratch, error) {
 	var left []*Scratch
 	for _, pattern := range []string{".", "layers", "built", "quick", "fetched", "pushed", "transit/*", "envs", "envs/*"} {
-		dirs, err := filepath.Glob(s.Path(pattern))
+		dirs, err := Glob(s.root, pattern)
 		if err != nil {
 			return nil, fmt.Errorf("list temporary files: %w", err)
 		}
@@ -74,7 +74,7 @@ func AbandonedVersions(root string) ([]*Scratch, error) {
 
 // AbandonedNames returns the links of LinkName that never got their names. Call it within ChangeNames.
 func (s *Store) AbandonedNames() ([]string, error) {
-	return filepath.Glob(s.Path("names", tempPrefix+"*"))
+	return Glob(s.Path("names"), tempPrefix+"*")
 }
 
 // AbandonedIn returns what is in a directory outside any store, begins with the prefix, and is locked by nobody, as it is while

@@ -70,12 +70,15 @@ type PrivateKey struct{ key crypto.Signer }
 
 // ReadPrivateKey reads a key in PEM form, PKCS 8 or SEC 1: ECDSA on P-256, or Ed25519.
 func ReadPrivateKey(text []byte) (*PrivateKey, error) {
-	block, _ := pem.Decode(text)
+	block, rest := pem.Decode(text)
+	for block != nil && block.Type == "EC PARAMETERS" { // openssl writes them before the key
+		block, rest = pem.Decode(rest)
+	}
 	if block == nil {
 		return nil, errors.New("it holds no key in PEM form")
 	}
 	if strings.Contains(block.Type, "ENCRYPTED") {
-		return nil, errors.New("the key is encrypted with a password; write it out without one, as openssl ecparam -genkey -name prime256v1 does")
+		return nil, errors.New("the key is encrypted with a password; write it out without one, as openssl ecparam -genkey -noout -name prime256v1 does")
 	}
 	var key any
 	var err error

@@ -9,6 +9,7 @@ import (
 	"crypto/x509"
 	"encoding/base64"
 	"encoding/pem"
+	"slices"
 	"strings"
 	"testing"
 
@@ -52,7 +53,8 @@ func TestSign(t *testing.T) {
 	ecKey, ecPublic := ecPair(t, elliptic.P256())
 	edKey, edPublic := edPair(t)
 	_, other := ecPair(t, elliptic.P256())
-	for _, c := range []struct{ key, public []byte }{{ecKey, ecPublic}, {edKey, edPublic}} {
+	parameters := pem.EncodeToMemory(&pem.Block{Type: "EC PARAMETERS", Bytes: []byte("x")})
+	for _, c := range []struct{ key, public []byte }{{ecKey, ecPublic}, {slices.Concat(parameters, ecKey), ecPublic}, {edKey, edPublic}} {
 		key, err := ReadPrivateKey(c.key)
 		check(t, err)
 		signature, err := key.Sign(text)

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
 	"slices"
 
 	cstorage "github.com/containers/storage"
@@ -138,7 +137,7 @@ func (s *Store) Sweep(ctx context.Context, dryRun bool) (removed []string, err e
 func (s *Store) dropTemporary() error {
 	var err error
 	for _, pattern := range []string{"*/.tmp-*", "overlay*/*/.tmp-*", "run/*/.tmp-*"} {
-		files, globErr := filepath.Glob(filepath.Join(s.graphRoot(), pattern))
+		files, globErr := storage.Glob(s.graphRoot(), pattern)
 		err = errors.Join(err, globErr)
 		for _, f := range files {
 			err = errors.Join(err, os.Remove(f))

@@ -34,7 +34,7 @@ func (c *checker) needs(l *manifest.Lock, who string) {
 
 // ahead checks the locks that were fetched ahead.
 func (c *checker) ahead(context.Context) error {
-	files, err := filepath.Glob(c.store.Path("fetched", "*.lock"))
+	files, err := storage.Glob(c.store.Path("fetched"), "*.lock")
 	if err != nil {
 		return err
 	}

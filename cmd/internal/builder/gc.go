@@ -112,12 +112,12 @@ func (w *worker) roots(quarantine bool) (*roots, error) {
 		pattern, hint string
 		layers        bool // it has those that the lock names
 	}{
-		{w.store.EnvDir("*", "record.json"), repairs + ", or karapace rebuild, mends an environment", false},
-		{w.store.Path("fetched", "*.lock"), "remove it; karapace fetch brings it again", false},
-		{w.store.Path("quarantine", "*", "envs", "*", lockName), dropsQuarantine, true},
-		{w.store.Path("quarantine", "*", "fetched", "*.lock"), dropsQuarantine, false},
+		{"envs/*/record.json", repairs + ", or karapace rebuild, mends an environment", false},
+		{"fetched/*.lock", "remove it; karapace fetch brings it again", false},
+		{"quarantine/*/envs/*/" + lockName, dropsQuarantine, true},
+		{"quarantine/*/fetched/*.lock", dropsQuarantine, false},
 	} {
-		files, err := filepath.Glob(place.pattern)
+		files, err := storage.Glob(w.store.Root(), place.pattern)
 		if err != nil {
 			return nil, failure.New(failure.Store, err, "")
 		}
@@ -392,7 +392,7 @@ func (w *worker) oldFiles(_ context.Context, r *roots) ([]garbage, error) {
 
 // oldFetched are locks that were fetched ahead and are built by now: their environments keep what they need.
 func (w *worker) oldFetched(context.Context, *roots) ([]garbage, error) {
-	ahead, err := filepath.Glob(w.store.Path("fetched", "*.lock"))
+	ahead, err := storage.Glob(w.store.Path("fetched"), "*.lock")
 	if err != nil {
 		return nil, err
 	}

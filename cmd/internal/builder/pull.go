@@ -3,6 +3,7 @@ package builder
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"runtime"
 	"slices"
@@ -186,6 +187,9 @@ func (p *pulling) checkShape() error {
 	}
 	if ids := p.image.RootFS.DiffIDs; len(ids) != want || len(p.manifest.Layers) != want {
 		return p.bad(fmt.Errorf("it has %d layers, and its lock makes %d", len(p.manifest.Layers), want))
+	}
+	if ids := p.image.RootFS.DiffIDs; want == 2 && ids[0] == ids[1] {
+		return p.bad(errors.New("its layers are one and the same"))
 	}
 	config, err := json.Marshal(p.expected())
 	if err != nil {

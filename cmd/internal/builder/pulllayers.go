@@ -74,7 +74,10 @@ func (p *pulling) arrive(ctx context.Context, blobs []ispec.Descriptor) (arrivin
 	for _, d := range blobs {
 		done := make(chan error, 1)
 		arriving[d.Digest] = done
-		all.Go(func() { done <- p.at.fetch.Fetch(ctx, "layer", p.at.files([]ispec.Descriptor{d})) })
+		all.Go(func() {
+			defer close(done)
+			done <- p.at.fetch.Fetch(ctx, "layer", p.at.files([]ispec.Descriptor{d}))
+		})
 	}
 	return arriving, func() {
 		cancel()
@@ -107,7 +110,11 @@ func (p *pulling) takeLayer(ctx context.Context, d ispec.Descriptor, id, parent 
 			return nil
 		}
 		if arriving != nil {
-			err = <-arriving
+			select {
+			case err = <-arriving:
+			case <-ctx.Done():
+				err = context.Cause(ctx)
+			}
 		} else { // it was there before, and is gone or lies on another layer
 			err = p.at.fetch.Fetch(ctx, "layer", p.at.files([]ispec.Descriptor{d}))
 		}

@@ -128,7 +128,8 @@ func (r *repairer) copies(rec *storage.Record) error {
 	return nil
 }
 
-// directory makes one that belongs to the user, unless it is there.
+// directory makes one of an environment's, unless it is there. Those that sessions see nothing of belong to the user; what is a root for
+// them belongs to theirs.
 func (r *repairer) directory(dir string) error {
 	if info, err := os.Lstat(dir); err == nil && info.IsDir() {
 		return nil
@@ -139,7 +140,11 @@ func (r *repairer) directory(dir string) error {
 		}
 	}
 	r.did[r.found.below(dir)] = "made again, empty"
-	return errors.Join(os.Mkdir(dir, 0o755), os.Chown(dir, r.user.UID, r.user.GID))
+	err := os.Mkdir(dir, 0o755)
+	if err == nil && slices.Contains([]string{"state", "bundle", "copy"}, filepath.Base(dir)) {
+		err = os.Chown(dir, r.user.UID, r.user.GID)
+	}
+	return err
 }
 
 // environments makes them what their records say, and records what is there.
