@@ -90,12 +90,8 @@ func (r *repairer) lock(rec *storage.Record) error {
 	}
 	places := []string{file, r.store.CopyPath(rec.EnvID, lockName), r.store.Path("fetched", string(rec.EnvID)+".lock")}
 	for _, dir := range []string{r.store.Path("quick"), rec.ManifestDir} {
-		entries, _ := os.ReadDir(dir)
-		for _, e := range entries {
-			if filepath.Ext(e.Name()) == ".lock" {
-				places = append(places, filepath.Join(dir, e.Name()))
-			}
-		}
+		more, _ := storage.Glob(dir, "*.lock")
+		places = append(places, more...)
 	}
 	for _, place := range places {
 		l, err := readLock(place)

@@ -75,7 +75,7 @@ func (e *Engine) builtFrom(r *storage.Record) (*project, error) {
 		return nil, failure.New(failure.Manifest, fmt.Errorf("environment %s was made by karapace quick, and has no manifest of a project", displayName(r)),
 			"karapace new NAME writes one: name the packages there; or ask for them with karapace quick --packages")
 	}
-	files, err := filepath.Glob(filepath.Join(globbed(r.ManifestDir), "*.toml"))
+	files, err := storage.Glob(r.ManifestDir, "*.toml")
 	if err != nil {
 		return nil, failure.New(failure.Manifest, err, "")
 	}
@@ -96,11 +96,6 @@ func (e *Engine) builtFrom(r *storage.Record) (*project, error) {
 	}
 	return nil, failure.New(failure.Manifest, fmt.Errorf("no manifest in %s has the lock of environment %s", r.ManifestDir, displayName(r)),
 		"add the packages that karapace diff --packages lists to the manifest by hand, then karapace lock --update")
-}
-
-// globbed keeps the characters of a directory from being a pattern.
-func globbed(dir string) string {
-	return strings.NewReplacer(`\`, `\\`, `*`, `\*`, `?`, `\?`, `[`, `\[`).Replace(dir)
 }
 
 // adopt makes the lock of the longer manifest, then writes both. If the lock cannot be written the manifest is put back.

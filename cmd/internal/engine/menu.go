@@ -69,7 +69,7 @@ func (m menu) entries() string { return filepath.Join(m.data, "applications") }
 
 // exported lists what environments of this store own.
 func (m menu) exported() (list []export) {
-	found, _ := filepath.Glob(filepath.Join(globbed(m.entries()), "karapace-*.desktop"))
+	found, _ := storage.Glob(m.entries(), "karapace-*.desktop")
 	for _, file := range found {
 		if x, ok := m.owned(file); ok {
 			list = append(list, x)
@@ -182,7 +182,7 @@ func (m menu) removeIcons(name string) {
 		return
 	}
 	for _, ext := range []string{".png", ".svg"} {
-		found, _ := filepath.Glob(filepath.Join(globbed(m.data), "icons", "hicolor", "*", "apps", name+ext))
+		found, _ := storage.Glob(m.data, "icons/hicolor/*/apps/"+name+ext)
 		for _, file := range found {
 			if info, err := os.Lstat(file); err == nil && info.Mode().IsRegular() {
 				os.Remove(file)
