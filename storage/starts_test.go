@@ -1,19 +1,23 @@
 package storage
 
 import (
+	"errors"
 	"fmt"
 	"maps"
 	"os"
 	"path/filepath"
 	"runtime"
+	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
-	"time"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/karapace/karapace/manifest"
 )
+
+const someID manifest.EnvID = "00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff"
 
 // environments makes the directories of n.
 func environments(t *testing.T, s *Store, n int) (all []manifest.EnvID) {
@@ -32,7 +36,7 @@ func TestRunning(t *testing.T) {
 	s := newStore(t)
 	all := environments(t, s, manySummaries)
 	runs := map[manifest.EnvID]bool{}
-	asking := func(when string) (asked int) {
+	asked := func(when string, want int) {
 		t.Helper()
 		var questions [manySummaries]bool // several are asked at once
 		found := s.Running(all, func(id manifest.EnvID) (bool, error) {
@@ -44,79 +48,115 @@ func TestRunning(t *testing.T) {
 		if !maps.Equal(found, runs) {
 			t.Errorf("%s: %v run, want %v", when, found, runs)
 		}
+		n := 0
 		for _, q := range questions {
 			if q {
-				asked++
+				n++
 			}
 		}
-		return asked
-	}
-	settled := func(when string, want int) {
-		t.Helper()
-		for range 600 { // a start of just now may not be the last
-			if asking(when) == want {
-				return
-			}
-			time.Sleep(settledAfter / 4)
+		if n != want {
+			t.Errorf("%s: %d are asked, want %d", when, n, want)
 		}
-		t.Fatalf("%s: more than %d are asked", when, want)
 	}
 	start := func(id manifest.EnvID) {
 		t.Helper()
 		runs[id] = true
-		if err := s.NoteStart(); err != nil {
+		if err := s.NoteStart(id); err != nil {
 			t.Fatal(err)
 		}
 	}
 
-	if n := asking("at first"); n != manySummaries {
-		t.Errorf("at first %d are asked", n)
-	}
-	settled("nothing runs", 0)
+	asked("at first", manySummaries)
+	asked("with a file of starts", manySummaries)
+	asked("nothing runs", 0)
 	for i, id := range []manifest.EnvID{all[7], all[99], all[50]} {
 		start(id)
-		if n := asking("one started"); n != manySummaries {
-			t.Errorf("with one started %d are asked", n)
-		}
-		settled("some run", i+1)
+		asked("one started", i+1)
+		asked("nothing new", i+1)
 	}
 	delete(runs, all[99])
-	if n := asking("one ended"); n != 3 {
-		t.Errorf("with one ended %d are asked", n)
+	asked("one ended", 3)
+	for i := range 3 * fewStarts {
+		id := all[i+51]
+		start(id)
+		delete(runs, id)
+	}
+	asked("many started and ended", 3*fewStarts+3)
+	asked("nothing new since", 2)
+	for range 2000 { // the file is replaced some times
+		start(all[7])
+	}
+	asked("many starts", manySummaries)
+	asked("nothing new since many starts", 2)
+	if i, err := os.Stat(s.Path(startedName)); err != nil || i.Size() > startedLimit+100 {
+		t.Errorf("the file of starts has %d bytes: %v", i.Size(), err)
 	}
 
-	good, err := os.ReadFile(s.Path(runningName))
-	if err != nil {
-		t.Fatal(err)
-	}
-	for at := range good {
-		bad := append([]byte(nil), good...)
-		bad[at] ^= 4
-		for _, b := range [][]byte{bad, good[:at]} {
-			if err := os.WriteFile(s.Path(runningName), b, 0o600); err != nil {
-				t.Fatal(err)
-			}
-			if then, ids := s.rememberedRunning(); then.known() || len(ids) > 0 {
-				t.Fatalf("with a wrong byte at %d %v are remembered", at, ids)
+	wrong := func(name string, is func() bool) []byte {
+		t.Helper()
+		good, err := os.ReadFile(s.Path(name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for at := range good {
+			bad := append([]byte(nil), good...)
+			bad[at] ^= 4
+			for _, b := range [][]byte{bad, good[:at]} {
+				if err := os.WriteFile(s.Path(name), b, 0o600); err != nil {
+					t.Fatal(err)
+				}
+				if is() {
+					t.Fatalf("with a wrong byte of %s at %d it is believed", name, at)
+				}
 			}
 		}
+		return good
 	}
-	if n := asking("a damaged file"); n != manySummaries {
-		t.Errorf("with a damaged file %d are asked", n)
-	}
-	if err := os.Remove(s.Path(startedName)); err != nil {
+	if err := s.newStarts(""); err != nil {
 		t.Fatal(err)
 	}
-	if n := asking("no file"); n != manySummaries {
-		t.Errorf("without the file of starts %d are asked", n)
+	asked("another file of starts", manySummaries)
+	wrong(runningName, func() bool {
+		then, ids := s.rememberedRunning()
+		return then.known() || len(ids) > 0
+	})
+	asked("a damaged file", manySummaries)
+	start(all[8])
+	then, _ := s.rememberedRunning()
+	good := wrong(startedName, func() bool {
+		ids, ok := then.since(s.starts())
+		return ok && len(ids) > 0 && ids[0] != all[8]
+	})
+	if err := os.WriteFile(s.Path(startedName), good[:len(good)-40], 0o600); err != nil {
+		t.Fatal(err)
+	}
+	start(all[9])
+	asked("a torn line", manySummaries)
+	asked("nothing new since a torn line", 4)
+	for _, spoil := range []func() error{
+		func() error { return os.Remove(s.Path(startedName)) },
+		func() error { return os.Truncate(s.Path(startedName), 0) },
+		func() error { return os.WriteFile(s.Path(startedName), make([]byte, 4096), 0o600) },
+		func() error { return os.WriteFile(s.Path(startedName), make([]byte, 4*startedLimit), 0o600) },
+		func() error {
+			return errors.Join(os.Remove(s.Path(startedName)), unix.Mkfifo(s.Path(startedName), 0o600))
+		},
+	} {
+		for _, next := range []func(){func() { asked("no file of starts", manySummaries) }, func() { start(all[9]) }} {
+			if err := spoil(); err != nil {
+				t.Fatal(err)
+			}
+			next()
+			s.Running(all, func(id manifest.EnvID) (bool, error) { return runs[id], nil }) // makes a file where there is none
+			s.Running(all, func(id manifest.EnvID) (bool, error) { return runs[id], nil })
+			asked("nothing new in another file of starts", 4)
+		}
 	}
 
 	all = all[:manySummaries-1]
 	os.Remove(s.Path(runningName))
 	for range 2 {
-		if n := asking("few"); n != manySummaries-1 {
-			t.Errorf("of few %d are asked", n)
-		}
+		asked("few", manySummaries-1)
 	}
 	if _, err := os.Lstat(s.Path(runningName)); err == nil {
 		t.Error("a file for few environments")
@@ -129,30 +169,25 @@ func TestRunningSince(t *testing.T) {
 	all := environments(t, s, manySummaries+1)
 	late := all[manySummaries]
 	runs := func(id manifest.EnvID) (bool, error) { return id == late, nil }
-	if err := s.NoteStart(); err != nil {
+	if err := s.NoteStart(late); err != nil {
 		t.Fatal(err)
 	}
-	for range 600 {
-		s.Running(all[:manySummaries], runs)
-		if then, _ := s.rememberedRunning(); then.known() {
-			if found := s.Running(all, runs); !found[late] {
-				t.Errorf("%v run, not %s", found, late)
-			}
-			return
-		}
-		time.Sleep(settledAfter / 4)
+	s.Running(all[:manySummaries], runs)
+	if then, _ := s.rememberedRunning(); !then.known() {
+		t.Fatal("nothing is remembered")
 	}
-	t.Fatal("nothing is remembered")
+	if found := s.Running(all, runs); !found[late] {
+		t.Errorf("%v run, not %s", found, late)
+	}
 }
 
 // That an environment could not be asked whether it runs is no answer to keep.
 func TestRunningUnknown(t *testing.T) {
 	s := newStore(t)
 	all := environments(t, s, manySummaries)
-	if err := s.NoteStart(); err != nil {
+	if err := s.NoteStart(all[7]); err != nil {
 		t.Fatal(err)
 	}
-	time.Sleep(2 * settledAfter)
 	s.Running(all, func(id manifest.EnvID) (bool, error) {
 		if id == all[7] {
 			return false, syscall.EMFILE
@@ -165,6 +200,35 @@ func TestRunningUnknown(t *testing.T) {
 	}
 }
 
+// Environments that come and go while others look are never missed: what ran before a question, and still does, is in the answer.
+func TestRunningBeside(t *testing.T) {
+	s := newStore(t)
+	all := environments(t, s, manySummaries)
+	var runs [manySummaries]atomic.Bool
+	ask := func(id manifest.EnvID) (bool, error) {
+		var i int
+		fmt.Sscanf(string(id), "%x", &i)
+		return runs[i].Load(), nil
+	}
+	var wait sync.WaitGroup
+	for first := range 4 {
+		wait.Go(func() {
+			for n := range 1500 {
+				i := (4*n + first) % manySummaries
+				runs[i].Store(true)
+				if err := s.NoteStart(all[i]); err != nil {
+					t.Error(err)
+				}
+				if found := s.Running(all, ask); !found[all[i]] {
+					t.Errorf("environment %d runs, and is not found", i)
+				}
+				runs[i].Store(n%7 == 0)
+			}
+		})
+	}
+	wait.Wait()
+}
+
 // What root has left there, who looked into a user's store, keeps no session out.
 func TestStartedOfAnother(t *testing.T) {
 	if os.Geteuid() != 0 {
@@ -172,7 +236,7 @@ func TestStartedOfAnother(t *testing.T) {
 	}
 	const nobody = 65534
 	s := newStore(t)
-	if err := s.NoteStart(); err != nil {
+	if err := s.NoteStart(someID); err != nil {
 		t.Fatal(err)
 	}
 	for dir := s.Root(); len(dir) > len(os.TempDir()); dir = filepath.Dir(dir) {
@@ -180,15 +244,17 @@ func TestStartedOfAnother(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if err := os.Chown(s.Root(), nobody, nobody); err != nil {
-		t.Fatal(err)
+	for _, dir := range []string{s.Root(), s.Path("tmp")} {
+		if err := os.Chown(dir, nobody, nobody); err != nil {
+			t.Fatal(err)
+		}
 	}
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
 	if err := unix.Setfsuid(nobody); err != nil { // of this thread only, and without root's rights
 		t.Fatal(err)
 	}
-	err := s.NoteStart()
+	err := s.NoteStart(someID)
 	if back := unix.Setfsuid(0); err != nil || back != nil {
 		t.Fatal(err, back)
 	}

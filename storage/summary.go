@@ -205,17 +205,26 @@ func (s *Store) rememberSummaries(present generation, entries []summaryEntry) {
 	s.remember(summariesName, summariesMagic, b)
 }
 
-// remember writes a file that is worth nothing more than the time it saves: it is not flushed.
+// remember writes a file that is worth nothing more than the time it saves.
 func (s *Store) remember(name, magic string, body []byte) {
 	head := binary.LittleEndian.AppendUint32([]byte(magic), crc32.Checksum(body, crc32.MakeTable(crc32.Castagnoli)))
+	_ = s.replace(name, append(head, body...))
+}
+
+// replace makes a file of the store hold data, for other processes at once. It is not flushed.
+func (s *Store) replace(name string, data []byte) error {
 	f, err := os.CreateTemp(s.Path("tmp"), name)
 	if err != nil {
-		return
+		return err
 	}
-	_, err = f.Write(append(head, body...))
-	if errors.Join(err, f.Close()) != nil || os.Rename(f.Name(), s.Path(name)) != nil {
+	_, err = f.Write(data)
+	if err = errors.Join(err, f.Close()); err == nil {
+		err = os.Rename(f.Name(), s.Path(name))
+	}
+	if err != nil {
 		os.Remove(f.Name())
 	}
+	return err
 }
 
 // remembered is what such a file holds, nothing where it has a wrong byte.

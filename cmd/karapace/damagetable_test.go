@@ -38,7 +38,7 @@ var undamaged = []struct{ pattern, how, why string }{
 	{"built/*.json", "removed", "a cache: what it remembers is made again"},
 	{"fetched/*.lock", "removed", "its owner may take it away"},
 	{"quick/*", "removed", "written again when the same is asked for"},
-	{"started", "", "its times count, not what is in it"},
+	{"started", "", "each line has its checksum; where one is wrong, list asks all"},
 	{"vault/documents/*", "removed", "only spares a server sending it again"},
 }
 

@@ -122,7 +122,7 @@ func (e *Engine) session(ctx context.Context, s *storage.Store, r *storage.Recor
 			if err := settled(s, r); err != nil {
 				return err
 			}
-			return storeFailure(s.NoteStart())
+			return storeFailure(s.NoteStart(r.EnvID))
 		},
 		Waiting: e.waitingToEnter,
 	}
