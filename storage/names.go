@@ -30,8 +30,11 @@ func (s *Store) ChangeNames(ctx context.Context, f func() error) error {
 	return f()
 }
 
-// NameFree returns a NameTakenError when an environment other than id has the name.
+// NameFree returns a NameTakenError when an environment other than id has the name, another error when one may have it.
 func (s *Store) NameFree(name string, id manifest.EnvID) error {
+	if holder, err := os.Readlink(s.Path("names", name)); err == nil && holder == string(id) {
+		return nil
+	}
 	r, err := s.named(name)
 	if err != nil || r == nil || r.EnvID == id {
 		return err

@@ -13,6 +13,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"github.com/opencontainers/go-digest"
@@ -226,8 +227,8 @@ func (s *Store) recordsOf(ids []manifest.EnvID) (all []*Record, bad []error) {
 		var gone *NotFoundError
 		switch err := errs[i]; {
 		case errors.As(err, &gone):
-			if _, err := os.Lstat(s.EnvDir(ids[i])); err == nil { // it would have gone whole
-				bad = append(bad, s.damaged(ids[i], "it is missing"))
+			if err := s.lost(ids[i]); err != nil {
+				bad = append(bad, err)
 			}
 		case err != nil:
 			bad = append(bad, err)
@@ -298,23 +299,38 @@ func (s *Store) Find(ref string) (*Record, error) {
 	return s.Record(manifest.EnvID(matches[0]))
 }
 
-// named returns the record that holds the name, or nil: a link whose record says otherwise was left by a crash. The error is that
-// this process has too little left to tell.
+// named returns the record that holds the name, or nil: a link whose record says otherwise was left by a crash. A record that cannot
+// be read may be the one.
 func (s *Store) named(name string) (*Record, error) {
 	if !manifest.ValidName(name) {
 		return nil, nil
 	}
 	id, err := os.Readlink(s.Path("names", name))
-	if err == nil && IsID(id) {
-		var r *Record
-		if r, err = s.Record(manifest.EnvID(id)); err == nil && r.Name == name {
-			return r, nil
-		}
+	switch {
+	case errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.EINVAL): // not a link
+		return nil, nil
+	case err != nil:
+		return nil, err
+	case !IsID(id):
+		return nil, nil
 	}
-	if Starved(err) {
+	r, err := s.Record(manifest.EnvID(id))
+	var gone *NotFoundError
+	switch {
+	case errors.As(err, &gone):
+		return nil, s.lost(manifest.EnvID(id))
+	case err != nil || r.Name != name:
 		return nil, err
 	}
-	return nil, nil
+	return r, nil
+}
+
+// lost is the error that a record is not there while its environment is, which would have gone whole.
+func (s *Store) lost(id manifest.EnvID) error {
+	if _, err := os.Lstat(s.EnvDir(id)); err != nil {
+		return nil
+	}
+	return s.damaged(id, "it is missing")
 }
 
 // IsID tells whether a file name can be the full id of an environment, or a sha256.

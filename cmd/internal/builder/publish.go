@@ -130,7 +130,7 @@ func (b *build) exchange(dir, scratch string, r *storage.Record, renewal *renewa
 			return false, failure.New(failure.General, err, fmt.Sprintf("karapace rebuild --name %s replaces it; karapace rename %s OTHER keeps it", taken.Name, taken.Name))
 		}
 	} else if err != nil {
-		return false, err
+		return false, failure.New(failure.Store, err, hintOf(err))
 	}
 	have, err := b.store.Record(r.EnvID)
 	switch {
