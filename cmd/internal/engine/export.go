@@ -226,7 +226,7 @@ func (x *exporter) remove(ctx context.Context, path string) error {
 	if err := os.RemoveAll(path); err == nil {
 		return nil
 	}
-	dir, err := os.Open(path)
+	dir, err := openOwn(path)
 	if err != nil {
 		return err
 	}

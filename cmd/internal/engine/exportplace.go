@@ -85,6 +85,23 @@ func isAt(f *os.File, path string) bool {
 	return err == nil && err2 == nil && os.SameFile(a, b)
 }
 
+// openOwn opens a directory that is to be emptied. Where others may write, they may have put a link or something of theirs in its place.
+func openOwn(path string) (*os.File, error) {
+	dir, err := os.OpenFile(path, os.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW, 0)
+	if err != nil {
+		return nil, err
+	}
+	var st unix.Stat_t
+	if err = unix.Fstat(int(dir.Fd()), &st); err == nil && int(st.Uid) != os.Geteuid() {
+		err = errors.New("it belongs to somebody else")
+	}
+	if err != nil {
+		dir.Close()
+		return nil, &os.PathError{Op: "empty", Path: path, Err: err}
+	}
+	return dir, nil
+}
+
 func (p *place) make() (*os.File, error) {
 	dir, err := os.MkdirTemp(filepath.Dir(p.path), makingPrefix+"*")
 	if err != nil {
