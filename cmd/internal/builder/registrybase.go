@@ -41,14 +41,15 @@ func (b *build) findParts(ctx context.Context, reference string) (*remote, *imag
 	if err != nil {
 		return nil, nil, err
 	}
-	if string(root) != string(b.lock.BaseImageDigest) { // what is locked was checked when it was locked
-		if err := r.verify(ctx, root); err != nil {
-			return nil, nil, err
-		}
-	}
 	parts, err := r.blobs(root).Find(ctx, b.lock.Arch)
 	if err != nil {
 		return nil, nil, b.badParts(err)
+	}
+	// What is here was checked when it came. A lock may name anything, and not everybody checks.
+	if root != b.lock.BaseImageDigest || !b.req.Offline && r.fetch.Missing(r.files(parts.Layers)) != nil {
+		if err := r.verify(ctx, root); err != nil {
+			return nil, nil, err
+		}
 	}
 	return r, parts, nil
 }

@@ -45,11 +45,15 @@ func (r *remote) verify(ctx context.Context, d digest.Digest) error {
 		return err
 	}
 	why := errors.New("there is no signature")
+	var unread *failure.Error
 	looked := 0
 	for _, place := range places {
 		m, err := r.artifact(ctx, place)
-		if err != nil {
-			return failure.New(failure.Remote, fmt.Errorf("signatures of %s@%s: %w", r.name(), d, err), "")
+		if err != nil { // anybody may have put it there, beside one that is good
+			if why = err; unread == nil {
+				errors.As(err, &unread)
+			}
+			continue
 		}
 		for _, l := range m.Layers {
 			if l.MediaType != cosign.PayloadType || looked == signaturesLimit {
@@ -60,6 +64,9 @@ func (r *remote) verify(ctx context.Context, d digest.Digest) error {
 				return nil
 			}
 		}
+	}
+	if unread != nil {
+		return failure.New(failure.Remote, fmt.Errorf("signatures of %s@%s: %w", r.name(), d, unread), "")
 	}
 	return failure.New(failure.Remote, unsigned{fmt.Errorf("%s@%s is not signed by any of the keys that are trusted for it: %w", r.name(), d, why)},
 		"nothing was taken over; ask who pushed it for a signature, or for the right key")
@@ -119,6 +126,10 @@ func (r *remote) sign(ctx context.Context, key *cosign.PrivateKey, up *registry.
 			return nil
 		}
 	}
+	if len(m.Layers) >= signaturesLimit {
+		return failure.New(failure.Remote, fmt.Errorf("%s@%s has %d signatures, and of more than that none is looked at", r.name(), d, len(m.Layers)),
+			"the tag "+cosign.Tag(d)+" is what holds them: remove it in the registry, and sign again")
+	}
 	signature, err := key.Sign(text)
 	if err != nil {
 		return err
@@ -141,8 +152,12 @@ func (r *remote) signed(ctx context.Context, d digest.Digest) (*ispec.Manifest, 
 		return empty, err
 	}
 	m, err := r.artifact(ctx, at)
-	if err != nil || len(m.Layers) >= signaturesLimit {
-		return empty, nil // what is there is of no use to anybody
+	var unread *failure.Error
+	if errors.As(err, &unread) {
+		return nil, err
+	}
+	if err != nil { // what is there is of no use to anybody
+		return empty, nil
 	}
 	empty.Layers = m.Layers
 	return empty, nil
