@@ -146,6 +146,8 @@ func (c *checker) vault(ctx context.Context) error {
 		switch got, err := c.sum(ctx, file); {
 		case ctx.Err() != nil:
 			return ctx.Err()
+		case storage.Starved(err):
+			return err
 		case missing(err):
 		case err != nil:
 			c.damage("file", e.Name(), file, says(err))
