@@ -26,7 +26,7 @@ type Options struct {
 	Isolated bool
 	// Outlives: the container goes on when the session that started it ends before another.
 	Outlives bool
-	// Reopens: a file that is replaced while it is being mounted is opened again. The runtimes of others give up.
+	// Reopens: a file that is replaced while it is being mounted is opened again.
 	Reopens bool
 	// Fast backends try every exit code, slow ones the telling ones.
 	Fast bool

@@ -27,7 +27,7 @@ func TestMain(m *testing.M) { os.Exit(backendtest.Main(m, factory)) }
 func TestConformance(t *testing.T) {
 	for _, name := range backends.OCIRuntimes() {
 		t.Run(name, func(t *testing.T) {
-			backendtest.Run(t, factory, name, backendtest.Options{Isolated: true, Outlives: true})
+			backendtest.Run(t, factory, name, backendtest.Options{Isolated: true, Outlives: true, Reopens: true})
 		})
 	}
 }

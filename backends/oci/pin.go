@@ -19,9 +19,11 @@ import (
 type pinned struct {
 	source, path           string
 	dir, recursive, sealed bool
+	taken                  *os.File // what source was: open, so that nothing else can have its inode's number
 }
 
 // takeSources names a bind mount's source that is not there, which not every runtime does, and finds out what is to be pinned.
+// What it has opened, releaseSources closes, after an error too.
 func (c *container) takeSources() error {
 	c.pinned = map[int]pinned{}
 	for i, m := range c.plan.Spec.Mounts {
@@ -29,17 +31,42 @@ func (c *container) takeSources() error {
 		if m.Type != "bind" {
 			continue
 		}
-		info, err := os.Stat(m.Source)
+		taken, err := os.OpenFile(m.Source, unix.O_PATH, 0)
 		if err != nil {
+			return fmt.Errorf("mount %s: %w", m.Destination, err)
+		}
+		info, err := taken.Stat()
+		if err != nil {
+			taken.Close()
 			return fmt.Errorf("mount %s: %w", m.Destination, err)
 		}
 		recursive := slices.Contains(m.Options, "rbind")
 		c.pinned[i] = pinned{
 			m.Source, filepath.Join(c.plan.State, stateName, ".pinned-"+strconv.Itoa(i)), info.IsDir(), recursive,
-			recursive && slices.Contains(m.Options, "ro"),
+			recursive && slices.Contains(m.Options, "ro"), taken,
 		}
 	}
 	return nil
+}
+
+func (c *container) releaseSources() {
+	for _, one := range c.pinned {
+		one.taken.Close()
+	}
+}
+
+// replaced is a source that is not what was taken any more, "" when there is none. Of what has lost its name the kernel mounts no copy.
+func (c *container) replaced() string {
+	for _, one := range c.pinned {
+		was, err := one.taken.Stat()
+		if err != nil {
+			continue
+		}
+		if is, err := os.Stat(one.source); err != nil || !os.SameFile(was, is) {
+			return one.source
+		}
+	}
+	return ""
 }
 
 // clone makes the copies, in the order of the spec's mounts, of what the host has: what is mounted for the runtime afterwards is in none
@@ -63,7 +90,9 @@ func (c *container) pin(p *rawproc.Program, trees map[int]rawproc.Reg) {
 	}
 }
 
-func (s pinned) label() string { return "pin " + s.source }
+const labelPin = "pin "
+
+func (s pinned) label() string { return labelPin + s.source }
 
 func (s pinned) clone(p *rawproc.Program) rawproc.Reg {
 	tree := nsproc.CloneTree(p, s.label(), rawproc.R(nsproc.Source(p, s.source, s.dir)), "", s.recursive)

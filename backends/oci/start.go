@@ -36,6 +36,7 @@ func (c *container) start(ctx context.Context, lock *envlock.Session) (*nsproc.P
 	if err != nil {
 		return nil, err
 	}
+	defer c.releaseSources()
 	if err := c.takeSources(); err != nil {
 		return nil, err
 	}
@@ -57,8 +58,8 @@ func (c *container) start(ctx context.Context, lock *envlock.Session) (*nsproc.P
 		Last: func(p *rawproc.Program, exe int) { c.becomeRuntime(p, exe, mask) },
 	}
 	proc, err := first.Start(ctx)
-	if errors.Is(err, nsproc.ErrDied) {
-		err = c.failure(log)
+	if err != nil {
+		err = c.explain(err, log)
 	}
 	if err != nil || c.name != "youki" || c.plan.Flags&unix.CLONE_NEWNET == 0 {
 		return proc, err
@@ -68,6 +69,25 @@ func (c *container) start(ctx context.Context, lock *envlock.Session) (*nsproc.P
 		return nil, err
 	}
 	return proc, nil
+}
+
+// explain says why no container was made: in the runtime's own words where it has begun.
+func (c *container) explain(err error, log io.Reader) error {
+	var step *rawproc.Error
+	died := errors.Is(err, nsproc.ErrDied)
+	mounting := died || errors.As(err, &step) && step.Errno == unix.ENOENT && strings.HasPrefix(step.Label, labelPin)
+	if died {
+		err = c.failure(log)
+	}
+	if !mounting {
+		return err
+	}
+	if source := c.replaced(); source != "" {
+		return &backends.Error{
+			Op: "mount " + source, Err: fmt.Errorf("%w: %w", nsproc.ErrReplaced, err), Hint: "try again when nothing writes it all the time",
+		}
+	}
+	return err
 }
 
 // loopback does what other runtimes do by themselves.

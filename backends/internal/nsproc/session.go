@@ -46,8 +46,11 @@ const replacements = 20
 // somebody has put another one in its place.
 func sourceReplaced(err error) bool {
 	var step *rawproc.Error
-	return errors.As(err, &step) && step.Errno == unix.ENOENT && strings.HasPrefix(step.Label, LabelMount+" /")
+	return errors.Is(err, ErrReplaced) || errors.As(err, &step) && step.Errno == unix.ENOENT && strings.HasPrefix(step.Label, LabelMount+" /")
 }
+
+// ErrReplaced is in the error of a starter for which another program mounts, when that has failed and a source is not what it was.
+var ErrReplaced = errors.New("it was replaced while it was being mounted")
 
 // errEnded says that the container ended while it was being joined, or was taken away while it was being started.
 var errEnded = errors.New("the container has just ended")
