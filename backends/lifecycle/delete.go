@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"strings"
 	"time"
 
 	rspec "github.com/opencontainers/runtime-spec/specs-go"
@@ -53,10 +54,8 @@ func (c *container) discard(groups cgroup.Place, unmount string) {
 		// It may be gone with whoever had it in view.
 		unix.Unmount(unmount, unix.MNT_DETACH|unix.UMOUNT_NOFOLLOW)
 	}
-	for i := range 100 {
-		if groups.Remove() {
-			break
-		}
+	left := groups.Remove()
+	for i := 0; i < 100 && len(left) > 0; i++ {
 		// A group whose processes are not all gone: those that left the first one's pid namespace, or had none.
 		if pids, err := groupPids(groups); err == nil && i%10 == 9 {
 			for _, pid := range pids {
@@ -64,6 +63,10 @@ func (c *container) discard(groups cgroup.Place, unmount string) {
 			}
 		}
 		time.Sleep(10 * time.Millisecond)
+		left = groups.Remove()
+	}
+	if len(left) > 0 {
+		c.store.Warn(fmt.Sprintf("control groups of %s are left, with processes or groups of others in them: remove %s when those are gone", c.id, strings.Join(left, ", ")))
 	}
 	for _, name := range [...]string{startName, documentName, documentName + ".new", recordName + ".new", recordName} {
 		c.remove(name)

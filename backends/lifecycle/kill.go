@@ -64,14 +64,14 @@ func (c *container) signalGroup(sig unix.Signal) error {
 	return err
 }
 
-// groupPids lists the processes of a container's own groups.
+// groupPids lists the processes of a container's own groups, and of those below.
 func groupPids(p cgroup.Place) ([]int, error) {
 	seen := map[int]bool{}
 	var pids []int
-	for _, dir := range p.Dirs {
+	for _, dir := range p.Own() {
 		text, err := os.ReadFile(filepath.Join(dir, "cgroup.procs"))
-		if errors.Is(err, unix.ENOENT) {
-			continue
+		if errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ENODEV) || errors.Is(err, unix.EOPNOTSUPP) {
+			continue // gone, or a group of threads, whose processes are in one above
 		}
 		if err != nil {
 			return pids, err

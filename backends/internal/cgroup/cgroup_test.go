@@ -142,8 +142,35 @@ func TestPlaceVersion1(t *testing.T) {
 			t.Errorf("%s is %q, %v", name, got, err)
 		}
 	}
-	if !p.Remove() {
-		t.Error("not removed")
+	below := h.Root + "/systemd/user/a/b/below/it"
+	if err := os.MkdirAll(below, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if own := []string{below, filepath.Dir(below), h.Root + "/systemd/user/a/b"}; !slices.Equal(p.Own(), own) {
+		t.Errorf("its own are %v", p.Own())
+	}
+	used := below + "/process"
+	if err := os.WriteFile(used, nil, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if left := p.Remove(); !slices.Equal(left, []string{h.Root + "/systemd/user/a/b", h.Root + "/systemd/user/a"}) {
+		t.Errorf("a group is in use, and left are %v", left)
+	}
+	if err := os.Remove(used); err != nil {
+		t.Fatal(err)
+	}
+	others := h.Root + "/systemd/user/a/others"
+	if err := os.Mkdir(others, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if left := p.Remove(); !slices.Equal(left, []string{h.Root + "/systemd/user/a"}) {
+		t.Errorf("a parent has a group of others, and left are %v", left)
+	}
+	if err := os.Remove(others); err != nil {
+		t.Error(err)
+	}
+	if left := p.Remove(); len(left) > 0 {
+		t.Errorf("left are %v", left)
 	}
 	if _, err := os.Stat(h.Root + "/systemd/user/a"); err == nil {
 		t.Error("what was made is there")

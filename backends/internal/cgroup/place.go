@@ -226,13 +226,40 @@ func enableControllers(dir string, names []string) error {
 	return nil
 }
 
-// Remove removes what was made. It reports false while that has processes.
-func (p Place) Remove() bool {
-	gone := true
-	for _, dir := range slices.Backward(p.Made) {
-		if err := unix.Rmdir(dir); err != nil && err != unix.ENOENT {
-			gone = false
+// Own are the groups that the container's processes enter and nobody else has made, after those that have been made below them.
+func (p Place) Own() []string {
+	var own []string
+	for _, dir := range p.Dirs {
+		if slices.Contains(p.Made, dir) {
+			own = append(own, withBelow(dir)...)
 		}
 	}
-	return gone
+	return own
+}
+
+// withBelow is a group after those below it.
+func withBelow(dir string) []string {
+	var all []string
+	below, _ := os.ReadDir(dir)
+	for _, entry := range below {
+		if entry.IsDir() {
+			all = append(all, withBelow(filepath.Join(dir, entry.Name()))...)
+		}
+	}
+	return append(all, dir)
+}
+
+// Remove removes what was made, with what is below the container's own groups. What is left has processes, or groups that others have
+// made below it.
+func (p Place) Remove() (left []string) {
+	for _, dir := range slices.Backward(p.Made) {
+		removed := unix.Rmdir
+		if slices.Contains(p.Dirs, dir) {
+			removed = remove
+		}
+		if err := removed(dir); err != nil && err != unix.ENOENT {
+			left = append(left, dir)
+		}
+	}
+	return left
 }
