@@ -17,7 +17,7 @@ import (
 // Delete is the delete operation. With force, a container that has not ended is ended, and one that is not there is none
 // to complain of.
 func (s *Store) Delete(ctx context.Context, id string, force bool) error {
-	c, err := s.openLocked(id)
+	c, err := s.enterLocked(id)
 	if errors.Is(err, ErrNotFound) && force {
 		return nil
 	}
@@ -25,13 +25,16 @@ func (s *Store) Delete(ctx context.Context, id string, force bool) error {
 		return err
 	}
 	defer c.close()
+	if err := c.readDespite(force); err != nil {
+		return err
+	}
 	if status := c.status(); c.rec != nil && status != rspec.StateStopped {
 		if !force {
 			return fmt.Errorf("%s cannot be deleted: it is %s", id, status)
 		}
 		c.kill()
 	}
-	if c.rec == nil { // left by a create that was killed
+	if c.rec == nil { // left by a create that was killed, or damaged
 		c.discard(cgroup.Place{}, "")
 		return nil
 	}
@@ -46,6 +49,17 @@ func (s *Store) Delete(ctx context.Context, id string, force bool) error {
 	c.discard(c.rec.Groups, c.rec.Unmount)
 	c.poststop(ctx, hooks)
 	return nil
+}
+
+// readDespite reads the record, where force takes one that is damaged for none.
+func (c *container) readDespite(force bool) error {
+	err := c.read()
+	var damaged *damagedError
+	if errors.As(err, &damaged) && force {
+		c.store.Warn(fmt.Sprintf("%s: its processes and control groups are not known, and left where there are any: %v", c.id, damaged.cause))
+		return nil
+	}
+	return err
 }
 
 // discard removes what belongs to a container whose first process has ended.

@@ -14,6 +14,7 @@ import (
 	rspec "github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 
+	"github.com/karapace/karapace/backends"
 	"github.com/karapace/karapace/backends/internal/cgroup"
 )
 
@@ -55,6 +56,15 @@ func (s *Store) path(id string) string { return filepath.Join(s.Root, id) }
 
 // open opens a container's directory and reads its record, which is nil while the container is being created.
 func (s *Store) open(id string) (*container, error) {
+	c, err := s.enter(id)
+	if err != nil {
+		return nil, err
+	}
+	return c.orClose(c.read())
+}
+
+// enter opens a container's directory.
+func (s *Store) enter(id string) (*container, error) {
 	if err := checkID(id); err != nil {
 		return nil, err
 	}
@@ -65,11 +75,15 @@ func (s *Store) open(id string) (*container, error) {
 	} else if err != nil {
 		return nil, fmt.Errorf("open %s: %w", s.path(id), err)
 	}
-	if err := c.owned(); err != nil {
+	return c.orClose(c.owned())
+}
+
+func (c *container) orClose(err error) (*container, error) {
+	if err != nil {
 		c.close()
 		return nil, err
 	}
-	return c, c.read()
+	return c, nil
 }
 
 // owned refuses a directory that somebody else could have filled.
@@ -87,16 +101,31 @@ func (c *container) owned() error {
 func (c *container) read() error {
 	rec := new(record)
 	err := c.load(recordName, rec)
-	if errors.Is(err, unix.ENOENT) {
-		return nil
-	}
-	if err == nil {
+	var invalid *backends.Error
+	switch {
+	case err == nil:
 		c.rec = rec
+	case errors.Is(err, unix.ENOENT):
+		return nil
+	case errors.Is(err, unix.ELOOP) || errors.As(err, &invalid):
+		return &damagedError{c.id, err}
 	}
 	return err
 }
 
-// lock waits until nobody else changes the container, and reads its record again.
+// damagedError says that a record tells nothing, however often it is read.
+type damagedError struct {
+	id    string
+	cause error
+}
+
+func (e *damagedError) Error() string {
+	return fmt.Sprintf("%v: the record is damaged; delete --force %s removes what there is", e.cause, e.id)
+}
+
+func (e *damagedError) Unwrap() error { return e.cause }
+
+// lock waits until nobody else changes the container.
 func (c *container) lock() error {
 	for {
 		err := unix.Flock(c.dir, unix.LOCK_EX)
@@ -111,20 +140,25 @@ func (c *container) lock() error {
 	if unix.Fstat(c.dir, &own) != nil || unix.Lstat(c.store.path(c.id), &now) != nil || own.Ino != now.Ino {
 		return fmt.Errorf("%s: %w", c.id, ErrNotFound) // it was deleted meanwhile
 	}
-	return c.read()
+	return nil
 }
 
-// openLocked is open and lock.
+// openLocked is enter and lock, and reads the record then.
 func (s *Store) openLocked(id string) (*container, error) {
-	c, err := s.open(id)
+	c, err := s.enterLocked(id)
 	if err != nil {
 		return nil, err
 	}
-	if err := c.lock(); err != nil {
-		c.close()
+	return c.orClose(c.read())
+}
+
+// enterLocked is enter and lock.
+func (s *Store) enterLocked(id string) (*container, error) {
+	c, err := s.enter(id)
+	if err != nil {
 		return nil, err
 	}
-	return c, nil
+	return c.orClose(c.lock())
 }
 
 func (c *container) close() { unix.Close(c.dir) }
@@ -194,7 +228,7 @@ func (c *container) write(name string, data []byte) error {
 	}
 	f := os.NewFile(uintptr(fd), name)
 	_, err = f.Write(data)
-	if err = errors.Join(err, f.Close()); err == nil {
+	if err = errors.Join(err, f.Sync(), f.Close()); err == nil {
 		err = unix.Renameat(c.dir, name+".new", c.dir, name)
 	}
 	if err != nil {
