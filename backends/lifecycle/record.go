@@ -46,10 +46,11 @@ type record struct {
 
 // container is the opened directory of one.
 type container struct {
-	store *Store
-	id    string
-	dir   int // descriptor
-	rec   *record
+	store  *Store
+	id     string
+	dir    int  // descriptor
+	locked bool // by this one
+	rec    *record
 }
 
 func (s *Store) path(id string) string { return filepath.Join(s.Root, id) }
@@ -140,6 +141,7 @@ func (c *container) lock() error {
 	if unix.Fstat(c.dir, &own) != nil || unix.Lstat(c.store.path(c.id), &now) != nil || own.Ino != now.Ino {
 		return fmt.Errorf("%s: %w", c.id, ErrNotFound) // it was deleted meanwhile
 	}
+	c.locked = true
 	return nil
 }
 
@@ -248,7 +250,8 @@ func (c *container) remove(name string) { unix.Unlinkat(c.dir, name, 0) }
 func (c *container) status() rspec.ContainerState {
 	switch {
 	case c.rec == nil || c.rec.Pid == 0:
-		if unix.Flock(c.dir, unix.LOCK_SH|unix.LOCK_NB) == unix.EWOULDBLOCK {
+		// Nobody creates it while this one has the lock, which the question would turn into a shared one.
+		if !c.locked && unix.Flock(c.dir, unix.LOCK_SH|unix.LOCK_NB) == unix.EWOULDBLOCK {
 			return rspec.StateCreating
 		}
 		return rspec.StateStopped

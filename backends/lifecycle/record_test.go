@@ -5,6 +5,9 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	rspec "github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
 )
 
 func store(t *testing.T) (*Store, *strings.Builder) {
@@ -56,4 +59,36 @@ func descriptors(t *testing.T) int {
 		t.Fatal(err)
 	}
 	return len(fds)
+}
+
+// Whoever asks for the status of a container that it has locked keeps the lock.
+func TestStatusKeepsLock(t *testing.T) {
+	s, _ := store(t)
+	creating, err := s.make("box")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if info, err := s.State("box"); err != nil || info.Status != rspec.StateCreating {
+		t.Errorf("locked, it is %+v, %v", info, err)
+	}
+	if err := creating.save(recordName, new(record)); err != nil {
+		t.Fatal(err)
+	}
+	creating.close()
+	c, err := s.openLocked("box")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.close()
+	if status := c.status(); status != rspec.StateStopped {
+		t.Errorf("its creator is gone, and it is %s", status)
+	}
+	other, err := s.open("box")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer other.close()
+	if err := unix.Flock(other.dir, unix.LOCK_SH|unix.LOCK_NB); err != unix.EWOULDBLOCK {
+		t.Errorf("another one locks it too: %v", err)
+	}
 }
