@@ -198,9 +198,11 @@ func (s *Store) within(id manifest.EnvID, pick func(string) bool) ([]string, err
 }
 
 // Unnamed are the writable and host layers in an environment's directory that its record does not name: left behind by
-// restore --discard, rebuild and commands that ended early. The caller is alone in the environment.
+// restore --discard, rebuild and commands that ended early, some in the middle of a removal, which moves what lies deep in a tree
+// to beside it, under its name behind a dot (fstree.RemoveAll). The caller is alone in the environment.
 func (s *Store) Unnamed(r *Record) ([]string, error) {
 	all, err := s.within(r.EnvID, func(name string) bool {
+		name = strings.TrimLeft(name, ".")
 		return name == firstUpper || name == firstHost || strings.HasPrefix(name, UpperPrefix) || strings.HasPrefix(name, HostPrefix)
 	})
 	return slices.DeleteFunc(all, func(name string) bool {

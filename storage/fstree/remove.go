@@ -147,7 +147,8 @@ func (r *remover) rmdir(dir int, name string) error {
 	return nil
 }
 
-// moveUp renames a directory that lies too deep to beside the tree's top, and removes it from there.
+// moveUp renames a directory that lies too deep to beside the tree's top, and removes it from there. Who collects what a removal
+// that is killed has left knows the name.
 func (r *remover) moveUp(dir int, name string) error {
 	up := fmt.Sprintf(".%s.%d.%d", r.topName[:min(len(r.topName), 200)], os.Getpid(), r.moved.Add(1))
 	if err := unix.Renameat(dir, name, r.top, up); err != nil {

@@ -61,6 +61,29 @@ func TestRemoveAll(t *testing.T) {
 				t.Errorf("left %v", names)
 			}
 		})
+		// What lay deep is beside the tree then, by a name that says of what it is, however often that happens (storage.Unnamed).
+		t.Run("ended early", func(t *testing.T) {
+			top := t.TempDir()
+			for _, name := range []string{"tree", ".tree.47.1"} {
+				target := mkdir(t, top, name+strings.Repeat("/d", 2*maxDepth)+"/mounted")
+				check(t, unix.Mount(target, target, "", unix.MS_BIND, ""))
+				if err := RemoveAll(top + "/" + name); err == nil || !strings.Contains(err.Error(), "mounted") {
+					t.Errorf("error %v", err)
+				}
+			}
+			names, err := os.ReadDir(top)
+			check(t, err)
+			for _, e := range names {
+				if own, moved := strings.CutPrefix(strings.TrimLeft(e.Name(), "."), "tree"); !moved || own != "" && own[0] != '.' {
+					t.Errorf("left %s", e.Name())
+				}
+				unix.Unmount(top+"/"+e.Name()+"/mounted", unix.MNT_DETACH)
+				check(t, RemoveAll(top+"/"+e.Name()))
+			}
+			if len(names) != 6 {
+				t.Errorf("left %v", names)
+			}
+		})
 		t.Run("mount point", func(t *testing.T) {
 			top := t.TempDir()
 			write(t, top+"/outside/file", "canary")

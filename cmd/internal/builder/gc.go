@@ -282,7 +282,10 @@ func (w *worker) oldDrift(context.Context, *roots) ([]garbage, error) {
 }
 
 func unnamedReason(dir string) string {
-	if strings.HasPrefix(filepath.Base(dir), "upper") {
+	switch name := filepath.Base(dir); {
+	case strings.HasPrefix(name, "."):
+		return "a removal that ended early has left it"
+	case strings.HasPrefix(name, "upper"):
 		return "it is neither a snapshot nor the writable layer"
 	}
 	return "its environment's record does not name it"
