@@ -173,7 +173,8 @@ func (s *cdiSpec) edits(h Host) (Edits, error) {
 			if _, err := h.Stat(m.HostPath); err != nil {
 				return Edits{}, fmt.Errorf("the host has no %s: %w", m.HostPath, err)
 			}
-			if real, err := h.Resolve(m.HostPath); err != nil || ofDriver(real) != nil {
+			real, err := h.Resolve(m.HostPath)
+			if err != nil || ofDriver(real) != nil {
 				return Edits{}, fmt.Errorf("%s leads to %s", m.HostPath, real)
 			}
 			if !isFile(h, m.HostPath) && !isDir(h, m.HostPath) {
@@ -183,7 +184,7 @@ func (s *cdiSpec) edits(h Host) (Edits, error) {
 				add(Mount{Source: m.HostPath, Target: path.Join(driverFiles, m.ContainerPath), ReadOnly: true})
 				continue
 			}
-			for _, name := range namesOf(h, m.HostPath) {
+			for _, name := range namesOf(h, m.HostPath, real) {
 				add(Mount{Source: m.HostPath, Target: path.Join(driverLibraries, name), ReadOnly: true})
 			}
 		}
@@ -193,8 +194,8 @@ func (s *cdiSpec) edits(h Host) (Edits, error) {
 	return e, nil
 }
 
-// namesOf are the names of a library, among them those that links beside it give it: what the hooks would make.
-func namesOf(h Host, library string) []string {
+// namesOf are the names of a library, whose file is real, among them those that links beside it give it: what the hooks would make.
+func namesOf(h Host, library, real string) []string {
 	dir, own := path.Split(library)
 	all := []string{own}
 	names, _ := h.List(path.Clean(dir))
@@ -203,7 +204,7 @@ func namesOf(h Host, library string) []string {
 		if name == own || !strings.HasPrefix(name, stem+".so") {
 			continue
 		}
-		if to, err := h.Resolve(path.Join(dir, name)); err == nil && to == library {
+		if to, err := h.Resolve(path.Join(dir, name)); err == nil && to == real {
 			all = append(all, name)
 		}
 	}

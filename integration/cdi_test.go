@@ -4,7 +4,9 @@ import (
 	"encoding/json"
 	"io/fs"
 	"os"
+	"path/filepath"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 
@@ -71,6 +73,34 @@ func TestCDI(t *testing.T) {
 	for _, m := range Collect(nvidiaHost(map[string]string{"/etc/cdi/nvidia.yaml": yaml}), denied).Mounts {
 		if strings.Contains(m.Source, "nvidia") {
 			t.Errorf("%+v comes in although it is denied", m)
+		}
+	}
+}
+
+// A library comes by all its names, also where the specification has it behind a link: itself, or the directory that it is in.
+func TestCDINames(t *testing.T) {
+	yaml, _ := specification(t)
+	const real, place = "/usr/lib64/libcuda.so.570.1", "/etc/cdi/nvidia.yaml"
+	for _, path := range []string{real, "/usr/lib64/libcuda.so.1", "/lib64/libcuda.so.570.1", "/lib64/libcuda.so"} {
+		h := nvidiaHost(map[string]string{place: strings.ReplaceAll(yaml, "hostPath: "+real, "hostPath: "+path)})
+		stat, resolve, list := h.Stat, h.Resolve, h.List
+		linked := func(p string) string { // as /lib64 is
+			if rest, ok := below(p, "/lib64"); ok {
+				return filepath.Join("/usr/lib64", rest)
+			}
+			return p
+		}
+		h.Stat = func(p string) (fs.FileInfo, error) { return stat(linked(p)) }
+		h.Resolve = func(p string) (string, error) { return resolve(linked(p)) }
+		h.List = func(p string) ([]string, error) { return list(linked(p)) }
+		var names []string
+		for _, m := range (nvidia{}).Edits(h).Mounts {
+			if name, ok := strings.CutPrefix(m.Target, driverLibraries+"/"); ok && !strings.Contains(name, "/") {
+				names = append(names, name)
+			}
+		}
+		if want := []string{"libcuda.so", "libcuda.so.1", "libcuda.so.570.1"}; !slices.Equal(names, want) {
+			t.Errorf("%s comes as %v, want %v", path, names, want)
 		}
 	}
 }
