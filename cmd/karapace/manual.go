@@ -70,7 +70,7 @@ func chapters() []chapter {
 			{"pull", "The lock comes with it. Instead of REF, --remote and --tag, or the remote of the user's configuration, may say where from.", "registries.md"},
 		}},
 		{"Store", []description{
-			{"images", "One that an environment uses is not removed.", ""},
+			{"images", "One that an environment uses is not removed, nor one that its packages were installed on where several bases give the same.", ""},
 			{"gc", "The reason is told for each.", "store-spec.md"},
 			{"verify-store", "Every layer, snapshot, image, record and file of the vault is read, and every reference followed in both directions; exit code 3 names what is damaged. -v tells also what is no damage: garbage, and files that would be fetched again. " +
 				"--repair mends what can be mended and puts the rest aside.", "store-spec.md"},

@@ -21,14 +21,14 @@ import (
 
 // Adopt makes the normalised tree at dir the layer diffID, whose canonical archive has size bytes, on top of the layer
 // parent, "" for none. dir must be on the store's file system; it is gone afterwards, whether it was taken or not. When
-// Adopt returns without an error the layer survives a power cut. A layer that exists is returned as it is, also when
-// another process makes it meanwhile.
+// Adopt returns without an error the layer survives a power cut. A layer that exists is returned as it is, whatever it
+// lies on, also when another process makes it meanwhile.
 func (s *Store) Adopt(ctx context.Context, dir string, parent, diffID digest.Digest, size int64) (Layer, error) {
 	return s.take(ctx, dir, parent, diffID, size, false)
 }
 
-// Mend is Adopt for a tree whose layer may be damaged: one that exists is read, and replaced if its bytes are not those
-// of its name.
+// Mend is Adopt for a tree whose layer may be damaged: one that exists is read, and replaced where it is if its bytes are
+// not those of its name.
 func (s *Store) Mend(ctx context.Context, dir string, parent, diffID digest.Digest, size int64) (Layer, error) {
 	return s.take(ctx, dir, parent, diffID, size, true)
 }
@@ -60,6 +60,7 @@ func (s *Store) adopt(ctx context.Context, dir string, parent, diffID digest.Dig
 	if err != nil {
 		return Layer{}, err
 	}
+	parent = s.lies(diffID, parent)
 	r := &record{RecordVersion: 1, DiffID: diffID, Parent: parent, ID: diffID.Encoded(), Size: size}
 	parentID := ""
 	if parent != "" {
@@ -84,6 +85,18 @@ func (s *Store) adopt(ctx context.Context, dir string, parent, diffID digest.Dig
 		return Layer{}, errors.New("it is not where containers/storage should have it")
 	}
 	return made, nil
+}
+
+// lies is what a layer lies on: where images look for it, or else parent.
+func (s *Store) lies(diffID, parent digest.Digest) digest.Digest {
+	r, err := s.readRecord(diffID)
+	if err != nil {
+		return parent
+	}
+	if _, ok := s.Lookup(r.Parent); !ok && r.Parent != "" {
+		return parent
+	}
+	return r.Parent
 }
 
 // damaged reads a layer that is doubted. That it could not be read for want of time or means says nothing about it.

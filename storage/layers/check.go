@@ -18,11 +18,12 @@ import (
 
 // Finding is one thing among layers and images that is not as it should be.
 type Finding struct {
-	Kind string // KindLayer, KindImage or KindIndex
-	ID   string // diffID of a layer, digest of an image; of others, what containers/storage calls it
-	Path string // below the store
-	What string
-	Idle bool // it is no damage: nothing refers to it
+	Kind  string // KindLayer, KindImage or KindIndex
+	ID    string // diffID of a layer, digest of an image; of others, what containers/storage calls it
+	Path  string // below the store
+	What  string
+	Idle  bool // it is no damage: nothing refers to it
+	Empty bool // a layer has no files: it is no damage unless an environment has it
 }
 
 // The kinds of findings.
@@ -163,7 +164,7 @@ func (c *checker) layer(ctx context.Context, r *record) error {
 	case ctx.Err() != nil:
 		return ctx.Err()
 	case errors.Is(err, fs.ErrNotExist) && !exists(dir):
-		c.damage(KindLayer, string(r.DiffID), dir, "its files are missing")
+		c.add(Finding{Kind: KindLayer, ID: string(r.DiffID), Path: dir, What: "its files are missing", Empty: true})
 	case err != nil:
 		c.damage(KindLayer, string(r.DiffID), dir, "its files cannot be read: %v", err)
 	case got != r.DiffID:

@@ -234,15 +234,12 @@ func (c *checker) sameEntry(e *cstorage.Image, i *Image) string {
 		return fmt.Sprintf("its configuration cannot be read: %v", err)
 	}
 	top := ""
-	for _, d := range config.RootFS.DiffIDs {
-		if top == "" {
-			top = d.Encoded()
-		} else {
-			top = chainID(top, d)
+	if n := len(config.RootFS.DiffIDs); n > 0 {
+		at := slices.IndexFunc(c.records, func(r *record) bool { return r.DiffID == config.RootFS.DiffIDs[n-1] })
+		if at < 0 {
+			return "a layer of it has no record"
 		}
-	}
-	if top != "" && c.byID[top] == nil {
-		return "a layer of it has no record"
+		top = c.records[at].ID
 	}
 	names := []string{}
 	for _, d := range i.bigData() {

@@ -5,12 +5,14 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"slices"
 
 	cstorage "github.com/containers/storage"
 	"github.com/opencontainers/go-digest"
 
 	"github.com/karapace/karapace/storage"
+	"github.com/karapace/karapace/storage/fstree"
 )
 
 // Delete removes a layer. One that images, or layers made on it, still need gives ErrInUse.
@@ -30,6 +32,17 @@ func (s *Store) Delete(ctx context.Context, diffID digest.Digest) error {
 			return err
 		}
 		return deleteLayer(c, r.ID)
+	})
+}
+
+// Empty removes the files of a layer that others lie on, which need only its place. To exist again it must be made again.
+func (s *Store) Empty(ctx context.Context, diffID digest.Digest) error {
+	return s.locked(ctx, fmt.Sprintf("empty layer %s", diffID), func(cstorage.Store) error {
+		r, err := s.readRecord(diffID)
+		if err != nil {
+			return err
+		}
+		return fstree.RemoveAll(filepath.Join(s.graphRoot(), driverName, r.ID, "diff"))
 	})
 }
 

@@ -88,6 +88,17 @@ func (s *Store) putImage(i *Image, stack []Layer, config ispec.Image, names []st
 	if !errors.Is(err, cstorage.ErrDuplicateID) {
 		return err
 	}
+	there, err := c.Image(i.id())
+	if err != nil {
+		return err
+	}
+	if there.TopLayer != top { // which was made again in another place
+		if err := c.Delete(i.id()); err != nil {
+			return err
+		}
+		_, err = c.CreateImage(i.id(), append(there.Names, names...), top, "", opts)
+		return err
+	}
 	// it is there, but a power cut may have emptied its files
 	for _, d := range i.bigData() {
 		if err := c.SetImageBigData(i.id(), d.Key, d.Data, digestOf); err != nil {

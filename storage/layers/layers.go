@@ -12,6 +12,9 @@
 // second copy, flushes the file system, and writes the record; only then the layer exists. Delete removes the record
 // first.
 //
+// A layer is there once, on the layer that it was first made on, though others may give the same one: an image need not have
+// below a layer what the layer lies on. Overlays are made of the trees that their makers name, and never follow that.
+//
 // # Invariants
 //
 // What containers/storage has without a record of ours is garbage, since at its defaults it loses what it acknowledged
@@ -28,6 +31,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -119,6 +123,9 @@ func (s *Store) recordPath(diffID digest.Digest) string {
 
 // readRecord returns fs.ErrNotExist when there is no record.
 func (s *Store) readRecord(diffID digest.Digest) (*record, error) {
+	if err := diffID.Validate(); err != nil {
+		return nil, err
+	}
 	b, err := readSmall(s.recordPath(diffID), recordLimit)
 	if err != nil {
 		return nil, err
@@ -166,9 +173,6 @@ func readSmall(path string, limit int64) ([]byte, error) {
 // Lookup returns the layer with a diffID. One whose record or tree is missing or damaged does not exist; what the tree
 // holds is not checked, see Verify.
 func (s *Store) Lookup(diffID digest.Digest) (Layer, bool) {
-	if diffID.Validate() != nil {
-		return Layer{}, false
-	}
 	r, err := s.readRecord(diffID)
 	if err != nil {
 		return Layer{}, false
@@ -182,6 +186,18 @@ func (s *Store) Lookup(diffID digest.Digest) (Layer, bool) {
 		return Layer{}, false
 	}
 	return l, true
+}
+
+// Below returns the layers that one lies on, the nearest first, as far as records tell.
+func (s *Store) Below(diffID digest.Digest) (all []digest.Digest) {
+	for {
+		r, err := s.readRecord(diffID)
+		if err != nil || r.Parent == "" || slices.Contains(all, r.Parent) {
+			return all
+		}
+		diffID = r.Parent
+		all = append(all, diffID)
+	}
 }
 
 // Verify reads a layer's tree and compares it with its diffID.

@@ -243,14 +243,7 @@ func TestMend(t *testing.T) {
 		top := adopt(t, s, "top", base.DiffID)
 		_, err := s.Image(context.Background(), []digest.Digest{base.DiffID, top.DiffID}, testConfig(), nil)
 		check(t, err)
-		mend := func(content string, parent digest.Digest) Layer {
-			dir, diffID, size := tree(t, s, content)
-			l, err := s.Mend(context.Background(), dir, parent, diffID, size)
-			check(t, err)
-			check(t, s.Verify(context.Background(), l))
-			return l
-		}
-		if l := mend("base", ""); l != base {
+		if l := mend(t, s, "base", ""); l != base {
 			t.Errorf("a whole layer was replaced by %+v", l)
 		}
 		for _, l := range []Layer{base, top} {
@@ -260,7 +253,7 @@ func TestMend(t *testing.T) {
 				t.Fatal("the damage is not found")
 			}
 		}
-		mountsLikeOverlay(t, mend("top", base.DiffID), mend("base", ""))
+		mountsLikeOverlay(t, mend(t, s, "top", base.DiffID), mend(t, s, "base", ""))
 		again := reopen(t, s.root)
 		for _, l := range []Layer{base, top} {
 			now, ok := again.Lookup(l.DiffID)
@@ -270,6 +263,15 @@ func TestMend(t *testing.T) {
 			check(t, again.Verify(context.Background(), now))
 		}
 	})
+}
+
+func mend(t *testing.T, s *Store, content string, parent digest.Digest) Layer {
+	t.Helper()
+	dir, diffID, size := tree(t, s, content)
+	l, err := s.Mend(context.Background(), dir, parent, diffID, size)
+	check(t, err)
+	check(t, s.Verify(context.Background(), l))
+	return l
 }
 
 func testConfig() ispec.Image {

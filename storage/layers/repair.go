@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -53,40 +54,74 @@ type repair struct {
 
 // writeRecords writes the records of wanted layers that have none, where their trees are.
 func (p *repair) writeRecords(wanted []Wanted) error {
+	list, _ := readIndex[cstorage.Layer](p.layerIndexPath())
+	listed := map[string]cstorage.Layer{}
+	for _, l := range list {
+		listed[l.ID] = l
+	}
+	needed := map[digest.Digest]bool{}
 	for _, w := range wanted {
-		if r, err := p.readRecord(w.DiffID); err == nil && p.place(r) == "" {
-			continue
-		}
-		r := &record{RecordVersion: 1, DiffID: w.DiffID, Parent: w.Parent, ID: w.DiffID.Encoded(), Size: w.Size, Created: time.Now().UTC()}
-		if w.Parent != "" {
-			parent, err := p.readRecord(w.Parent)
-			if err != nil { // it will be made, and this one after it
-				continue
-			}
-			r.ID = chainID(parent.ID, w.DiffID)
-		}
-		if !exists(filepath.Join(p.graphRoot(), driverName, r.ID, "diff")) {
-			continue
-		}
-		if list, err := readIndex[cstorage.Layer](p.layerIndexPath()); err == nil {
-			for _, l := range list {
-				if l.ID == r.ID {
-					r.Created = l.Created
-				}
-			}
-		}
-		if r.Link = p.oldLink(r.ID); r.Link == "" {
-			r.Link = strings.ToUpper(rand.Text())
-		}
-		data, err := storage.Seal(r)
-		if err != nil {
-			return err
-		}
-		if err := storage.WriteFile(p.recordPath(w.DiffID), data, 0o644); err != nil {
+		needed[w.DiffID] = true
+		if err := p.writeRecord(w, listed); err != nil {
 			return err
 		}
 	}
+	for _, l := range list { // it may lie on what is not wanted
+		if !needed[l.UncompressedDigest] || p.recorded(l.UncompressedDigest) {
+			continue
+		}
+		for _, w := range stack(l, listed) {
+			if err := p.writeRecord(w, listed); err != nil {
+				return err
+			}
+		}
+	}
 	return nil
+}
+
+// stack is a layer of containers/storage's list after all that it lies on.
+func stack(l cstorage.Layer, listed map[string]cstorage.Layer) (all []Wanted) {
+	for l.UncompressedDigest.Validate() == nil && len(all) < 500 {
+		below := listed[l.Parent]
+		all = append(all, Wanted{DiffID: l.UncompressedDigest, Parent: below.UncompressedDigest, Size: l.UncompressedSize})
+		l = below
+	}
+	slices.Reverse(all)
+	return all
+}
+
+// recorded tells whether a layer has a record that can be true.
+func (p *repair) recorded(d digest.Digest) bool {
+	r, err := p.readRecord(d)
+	return err == nil && p.place(r) == ""
+}
+
+func (p *repair) writeRecord(w Wanted, listed map[string]cstorage.Layer) error {
+	if p.recorded(w.DiffID) {
+		return nil
+	}
+	r := &record{RecordVersion: 1, DiffID: w.DiffID, Parent: w.Parent, ID: w.DiffID.Encoded(), Size: w.Size, Created: time.Now().UTC()}
+	if w.Parent != "" {
+		parent, err := p.readRecord(w.Parent)
+		if err != nil { // it will be made, and this one after it
+			return nil
+		}
+		r.ID = chainID(parent.ID, w.DiffID)
+	}
+	if !exists(filepath.Join(p.graphRoot(), driverName, r.ID, "diff")) {
+		return nil
+	}
+	if l, ok := listed[r.ID]; ok {
+		r.Created = l.Created
+	}
+	if r.Link = p.oldLink(r.ID); r.Link == "" {
+		r.Link = strings.ToUpper(rand.Text())
+	}
+	data, err := storage.Seal(r)
+	if err != nil {
+		return err
+	}
+	return storage.WriteFile(p.recordPath(w.DiffID), data, 0o644)
 }
 
 // oldLink is the short link that leads to a layer, which environments know it by; "" when there is none.

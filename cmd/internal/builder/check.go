@@ -137,15 +137,18 @@ func (c *checker) layersAndImages(ctx context.Context) error {
 	}
 	c.Checked += found.Things
 	c.good = found.Good
-	needed := map[string]bool{}
+	needed := map[digest.Digest]bool{}
 	records, _ := c.store.Records()
 	for _, r := range records {
-		needed[string(r.ImageDigest)] = true
+		needed[r.BaseLayer], needed[r.PackageLayer], needed[r.ImageDigest] = true, true, true
 	}
 	for _, f := range found.Findings {
-		if f.Idle || f.Kind == layers.KindImage && !needed[f.ID] { // a build that ended early leaves half an image
+		switch unneeded := !needed[digest.Digest(f.ID)]; {
+		case f.Idle || f.Kind == layers.KindImage && unneeded: // a build that ended early leaves half an image
 			c.note(f.Kind, f.ID, f.Path, f.What, collects)
-		} else {
+		case unneeded && f.Empty: // others may lie on it, or did
+			c.note(f.Kind, f.ID, f.Path, f.What+", and no environment has it", collects+" once no layer lies on it")
+		default:
 			c.damage(f.Kind, f.ID, f.Path, f.What)
 		}
 	}

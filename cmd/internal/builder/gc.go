@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/opencontainers/go-digest"
@@ -52,30 +53,53 @@ func (w *worker) gc(ctx context.Context, req *wire.GC) (*wire.GCResult, error) {
 		w.tell.Step(fmt.Sprintf("remove %d things", len(all)))
 	}
 	res := &wire.GCResult{Removed: []wire.Garbage{}}
-	for _, g := range all {
-		if !req.DryRun {
-			if err := ctx.Err(); err != nil {
-				return nil, err
-			}
-			if err := g.remove(); errors.Is(err, fs.ErrNotExist) {
-				continue // went with the environment it lay in, or to another gc
-			} else if err != nil {
-				return nil, failure.New(failure.Store, err, "")
-			}
-		}
-		res.Removed = append(res.Removed, g.Garbage)
-	}
 	if req.DryRun {
+		for _, g := range all {
+			res.Removed = append(res.Removed, g.Garbage)
+		}
 		return res, nil
+	}
+	if err := w.remove(ctx, all, res); err != nil {
+		return nil, err
+	}
+	return res, failure.New(failure.Store, syncFS(w.store.Root()), "") // what is gone stays gone
+}
+
+// remove removes garbage, and what interrupted operations left in containers/storage. A layer that something lies on goes after that, or
+// stays.
+func (w *worker) remove(ctx context.Context, all []garbage, res *wire.GCResult) error {
+	inUse, err := removeEach(ctx, all, res)
+	if err != nil {
+		return err
 	}
 	store, err := w.layers()
 	if err != nil {
-		return nil, err
+		return err
 	}
 	if _, err := store.Sweep(ctx, false); err != nil {
-		return nil, failure.New(failure.Store, err, "")
+		return failure.New(failure.Store, err, "")
 	}
-	return res, failure.New(failure.Store, syncFS(w.store.Root()), "") // what is gone stays gone
+	_, err = removeEach(ctx, inUse, res)
+	return err
+}
+
+// removeEach removes what it can, and tells what is in use.
+func removeEach(ctx context.Context, all []garbage, res *wire.GCResult) (inUse []garbage, err error) {
+	for _, g := range all {
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
+		switch err := g.remove(); {
+		case errors.Is(err, fs.ErrNotExist): // went with the environment it lay in, or to another gc
+		case errors.Is(err, layers.ErrInUse):
+			inUse = append(inUse, g)
+		case err != nil:
+			return nil, failure.New(failure.Store, err, "")
+		default:
+			res.Removed = append(res.Removed, g.Garbage)
+		}
+	}
+	return inUse, nil
 }
 
 // roots is what must stay: the layers and images of environments, and the files of their locks.
@@ -133,7 +157,7 @@ func (w *worker) roots(quarantine bool) (*roots, error) {
 			}
 		}
 	}
-	return r, nil
+	return r, w.keepBelow(r.layers)
 }
 
 const dropsQuarantine = "karapace gc --quarantine removes it, when nothing in it is needed"
@@ -151,6 +175,9 @@ func (w *worker) protected(ctx context.Context) error {
 		if r.PackageLayer != "" {
 			needed = append(needed, r.PackageLayer)
 		}
+	}
+	for _, d := range slices.Clone(needed) {
+		needed = append(needed, store.Below(d)...)
 	}
 	err = store.Protects(ctx, needed, images)
 	var lost *layers.LostError
@@ -309,61 +336,6 @@ func (w *worker) unnamed(id manifest.EnvID) (dirs []string, err error) {
 		dirs = append(dirs, w.store.EnvDir(id, n))
 	}
 	return dirs, err
-}
-
-// oldLayers are images, then package layers, then base layers.
-func (w *worker) oldLayers(ctx context.Context, r *roots) ([]garbage, error) {
-	store, err := w.layers()
-	if err != nil {
-		return nil, err
-	}
-	images, err := store.Images()
-	if err != nil {
-		return nil, err
-	}
-	var all []garbage
-	for _, d := range images {
-		if !r.layers[d] {
-			all = append(all, garbage{
-				wire.Garbage{Kind: "image", ID: string(d), Reason: "no environment has it"},
-				func() error { return store.DeleteImage(ctx, d) },
-			})
-		}
-	}
-	ids, err := store.List()
-	if err != nil {
-		return nil, err
-	}
-	var bases []garbage
-	for _, d := range ids {
-		l, ok := store.Lookup(d)
-		if r.layers[d] {
-			continue
-		}
-		g := garbage{
-			wire.Garbage{Kind: "layer", ID: string(d), Reason: "no environment has it"},
-			func() error { return w.removeLayer(ctx, store, d) },
-		}
-		if !ok {
-			g.Reason = "its record or its files are lost"
-		} else {
-			g.Size = storage.Size(l.Dir)
-		}
-		if ok && l.Parent == "" {
-			bases = append(bases, g)
-		} else {
-			all = append(all, g)
-		}
-	}
-	return append(all, bases...), nil
-}
-
-// removeLayer makes the build cache forget a layer before it goes.
-func (w *worker) removeLayer(ctx context.Context, store *layers.Store, d digest.Digest) error {
-	if err := w.store.ForgetLayer(d); err != nil {
-		return err
-	}
-	return store.Delete(ctx, d)
 }
 
 // oldFiles are files of the vault.

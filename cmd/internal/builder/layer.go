@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/opencontainers/go-digest"
 
@@ -102,6 +103,12 @@ func (w *worker) removeImages(ctx context.Context, req *wire.Images) error {
 	if err != nil {
 		return err
 	}
+	if err := w.refuseBearing(store, req.RemoveLayers); err != nil {
+		return err
+	}
+	if err := w.keepBelow(used); err != nil {
+		return err
+	}
 	for _, id := range req.RemoveLayers { // before they go
 		if err := w.store.ForgetLayer(digest.Digest(id)); err != nil {
 			return failure.New(failure.Store, err, "")
@@ -112,10 +119,24 @@ func (w *worker) removeImages(ctx context.Context, req *wire.Images) error {
 	}
 	for _, id := range req.RemoveLayers {
 		if err := store.Delete(ctx, digest.Digest(id)); err != nil {
-			return failure.New(failure.Store, fmt.Errorf("remove base layer %s: %w", id, err), "")
+			return failure.New(failure.Store, fmt.Errorf("remove base layer %s: %w", id, err), "karapace gc removes what an interrupted command left on it")
 		}
 	}
 	return failure.New(failure.Store, syncFS(w.store.Root()), "") // what is gone stays gone
+}
+
+// refuseBearing keeps base layers that packages of an environment lie on, which has another base that gives the same.
+func (w *worker) refuseBearing(store *layers.Store, bases []string) error {
+	records, _ := w.store.Records()
+	for _, r := range records {
+		for _, d := range store.Below(r.PackageLayer) {
+			if slices.Contains(bases, string(d)) {
+				return failure.New(failure.General, fmt.Errorf("base layer %s is in use: the packages of environment %s were installed on it", d, r.Title()),
+					"karapace gc removes it once no environment has these packages")
+			}
+		}
+	}
+	return nil
 }
 
 // used are the layers and images of all environments. A record that cannot be read may need anything.
@@ -151,7 +172,7 @@ func dropUnused(ctx context.Context, store *layers.Store, used map[digest.Digest
 	}
 	for _, d := range all {
 		if l, ok := store.Lookup(d); ok && l.Parent != "" && !used[d] {
-			if err := store.Delete(ctx, d); err != nil {
+			if err := store.Delete(ctx, d); err != nil && !errors.Is(err, layers.ErrInUse) {
 				return err
 			}
 		}

@@ -105,7 +105,7 @@ func (p *pulling) takeLayer(ctx context.Context, d ispec.Descriptor, id, parent 
 		if err != nil {
 			return err
 		}
-		if l, there := store.Lookup(id); there && l.Parent == parent {
+		if l, there := store.Lookup(id); there {
 			*into = layer{ID: id, Dir: l.Dir, Link: l.Link, Size: l.Size}
 			return nil
 		}
@@ -115,7 +115,7 @@ func (p *pulling) takeLayer(ctx context.Context, d ispec.Descriptor, id, parent 
 			case <-ctx.Done():
 				err = context.Cause(ctx)
 			}
-		} else { // it was there before, and is gone or lies on another layer
+		} else { // it was there before, and is gone
 			err = p.at.fetch.Fetch(ctx, "layer", p.at.files([]ispec.Descriptor{d}))
 		}
 		if err != nil {

@@ -211,7 +211,7 @@ func (r *repairer) rebuild(ctx context.Context) error {
 		if needed[d] {
 			continue
 		}
-		if err := store.Delete(ctx, d); err != nil && !errors.Is(err, layers.ErrInUse) {
+		if err := r.dropLayer(ctx, store, d); err != nil {
 			return err
 		}
 	}
@@ -227,8 +227,27 @@ func (r *repairer) rebuild(ctx context.Context) error {
 			continue
 		}
 		r.found.good[e.BaseLayer], r.found.good[e.PackageLayer] = true, true
+		for _, other := range records { // whose image has the layer where it was
+			if e.PackageLayer != "" && other.PackageLayer == e.PackageLayer {
+				r.found.good[other.ImageDigest] = false
+			}
+		}
 	}
 	return nil
+}
+
+// dropLayer removes a layer that no environment has. Where others lie on it only its files go.
+func (r *repairer) dropLayer(ctx context.Context, store *layers.Store, d digest.Digest) error {
+	err := store.Delete(ctx, d)
+	if !errors.Is(err, layers.ErrInUse) {
+		return err
+	}
+	for _, p := range r.found.Problems {
+		if p.ID == string(d) {
+			r.did[p.Path] = "its files were removed: no environment has it"
+		}
+	}
+	return store.Empty(ctx, d)
 }
 
 // rebuildLayers builds the layers of an environment from its lock.
@@ -253,7 +272,7 @@ func (r *repairer) rebuildLayers(ctx context.Context, e *storage.Record) error {
 	return nil
 }
 
-// aloneWith keeps sessions out of all environments that have a layer of e, for its files are about to be replaced.
+// aloneWith keeps sessions out of all environments that have a layer of e that is not whole, for its files are about to be replaced.
 func (r *repairer) aloneWith(ctx context.Context, e *storage.Record) (unlock func(), err error) {
 	var locks []*storage.Lock
 	unlock = func() {
@@ -264,7 +283,7 @@ func (r *repairer) aloneWith(ctx context.Context, e *storage.Record) (unlock fun
 	records, _ := r.store.Records()
 	slices.SortFunc(records, func(a, b *storage.Record) int { return strings.Compare(string(a.EnvID), string(b.EnvID)) }) // as everybody who locks two
 	for _, other := range records {
-		if other.BaseLayer != e.BaseLayer {
+		if !r.lack(e, other) {
 			continue
 		}
 		_, lock, err := r.aloneIn(ctx, other.EnvID)
@@ -277,6 +296,13 @@ func (r *repairer) aloneWith(ctx context.Context, e *storage.Record) (unlock fun
 		}
 	}
 	return unlock, nil
+}
+
+// lack tells whether two environments have a layer in common that is not whole.
+func (r *repairer) lack(a, b *storage.Record) bool {
+	return slices.ContainsFunc([]digest.Digest{a.BaseLayer, a.PackageLayer}, func(d digest.Digest) bool {
+		return d != "" && !r.found.good[d] && (b.BaseLayer == d || b.PackageLayer == d)
+	})
 }
 
 // fromLock prepares to build what the lock of an environment says.

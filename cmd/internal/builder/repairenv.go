@@ -220,11 +220,7 @@ func (r *repairer) lower(rec *storage.Record) error {
 
 // image makes the image again where it is not whole.
 func (r *repairer) image(ctx context.Context, rec *storage.Record) error {
-	store, err := r.layers()
-	if err != nil {
-		return err
-	}
-	if _, err := store.FindImage(rec.ImageDigest); err == nil {
+	if r.found.good[rec.ImageDigest] {
 		return nil
 	}
 	b, err := r.fromLock(rec)
