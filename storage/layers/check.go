@@ -119,6 +119,9 @@ func (c *checker) readRecords() error {
 	for _, d := range ids {
 		c.Things++
 		r, err := c.readRecord(d)
+		if storage.Starved(err) {
+			return err
+		}
 		if err != nil {
 			c.damage(KindLayer, string(d), c.recordPath(d), "its record is damaged: %v", bare(err))
 			continue
@@ -163,6 +166,8 @@ func (c *checker) layer(ctx context.Context, r *record) error {
 	switch {
 	case ctx.Err() != nil:
 		return ctx.Err()
+	case storage.Starved(err):
+		return err
 	case errors.Is(err, fs.ErrNotExist) && !exists(dir):
 		c.add(Finding{Kind: KindLayer, ID: string(r.DiffID), Path: dir, What: "its files are missing", Empty: true})
 	case err != nil:

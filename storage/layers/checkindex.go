@@ -15,6 +15,8 @@ import (
 	cstorage "github.com/containers/storage"
 	"github.com/opencontainers/go-digest"
 	ispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/karapace/karapace/storage"
 )
 
 // indexLimit bounds an index of containers/storage: some 300 bytes a layer, 1,500 an image.
@@ -53,6 +55,9 @@ func (c *checker) layerIndex() error {
 	c.Things++
 	path := c.layerIndexPath()
 	list, err := readIndex[cstorage.Layer](path)
+	if storage.Starved(err) {
+		return err
+	}
 	if err != nil {
 		c.damage(KindIndex, "layers.json", path, "%v", bare(err))
 		return nil
@@ -162,6 +167,9 @@ func (c *checker) images() error {
 	c.Things++
 	path := c.imageIndexPath()
 	list, err := readIndex[cstorage.Image](path)
+	if storage.Starved(err) {
+		return err
+	}
 	if err != nil {
 		c.damage(KindIndex, "images.json", path, "%v", bare(err))
 		return nil

@@ -149,7 +149,11 @@ func (p *repair) dropRecords() error {
 		return err
 	}
 	for _, d := range all {
-		if r, err := p.readRecord(d); err == nil && p.place(r) == "" {
+		r, err := p.readRecord(d)
+		if storage.Starved(err) {
+			return err
+		}
+		if err == nil && p.place(r) == "" {
 			continue
 		}
 		if err := p.aside(p.recordPath(d)); err != nil {
@@ -196,6 +200,9 @@ func (p *repair) reframe() error {
 // writeLayers makes containers/storage's list of layers agree with the records.
 func (p *repair) writeLayers() error {
 	list, err := readIndex[cstorage.Layer](p.layerIndexPath())
+	if storage.Starved(err) {
+		return err
+	}
 	if err != nil {
 		list = nil
 	}
@@ -225,6 +232,9 @@ func (p *repair) writeLayers() error {
 // writeImages leaves the images that are whole.
 func (p *repair) writeImages() error {
 	list, err := readIndex[cstorage.Image](p.imageIndexPath())
+	if storage.Starved(err) {
+		return err
+	}
 	changed := err != nil
 	if err != nil {
 		list = nil
