@@ -10,13 +10,17 @@ import (
 	"github.com/karapace/karapace/manifest"
 )
 
-// NameTakenError says that another environment has the name.
+// NameTakenError says that another environment has the name, or that it would be mistaken for that one's id.
 type NameTakenError struct {
 	Name string
 	By   manifest.EnvID
+	ID   bool // it is the id, full or short
 }
 
 func (e *NameTakenError) Error() string {
+	if e.ID {
+		return fmt.Sprintf("the name %q is the id of another environment", e.Name)
+	}
 	return fmt.Sprintf("the name %q is taken by environment %s", e.Name, e.By.Short())
 }
 
@@ -37,9 +41,26 @@ func (s *Store) NameFree(name string, id manifest.EnvID) error {
 	}
 	r, err := s.named(name)
 	if err != nil || r == nil || r.EnvID == id {
-		return err
+		return errors.Join(err, s.notID(name, id))
 	}
 	return &NameTakenError{Name: name, By: r.EnvID}
+}
+
+// notID keeps a name from being the id, as lists show it, of an environment other than id.
+func (s *Store) notID(name string, id manifest.EnvID) error {
+	if !isHex(name) || name == "" {
+		return nil
+	}
+	ids, err := s.ids()
+	if err != nil {
+		return err
+	}
+	for _, other := range ids {
+		if other != id && (name == string(other) || name == string(other.Short())) {
+			return &NameTakenError{Name: name, By: other, ID: true}
+		}
+	}
+	return nil
 }
 
 // LinkName points name at id. It counts once the record of id has the name. Call it within ChangeNames.

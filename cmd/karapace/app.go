@@ -190,7 +190,11 @@ func (p *program) working(action cli.ActionFunc) cli.ActionFunc {
 		ctx, stop := signal.NotifyContext(p.ctx, syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)
 		defer stop()
 		p.ctx = ctx
-		return action(c)
+		err := action(c)
+		if ctx.Err() != nil && errors.Is(err, context.Canceled) { // whoever met it may have taken it for a failure of their own
+			err = &failure.Error{Kind: failure.Interrupted, Err: err}
+		}
+		return err
 	}
 }
 

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 
 	"github.com/urfave/cli/v2"
@@ -17,6 +18,9 @@ func (p *program) doctorCommand() *cli.Command {
 				return usage(fmt.Errorf("karapace doctor takes no argument"))
 			}
 			checks := p.engine.Doctor(p.ctx)
+			if err := context.Cause(p.ctx); err != nil { // what was tried then says nothing about the host
+				return err
+			}
 			if p.json {
 				if err := p.document(checks); err != nil {
 					return err

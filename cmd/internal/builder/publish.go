@@ -127,7 +127,7 @@ func (b *build) exchange(dir, scratch string, r *storage.Record, renewal *renewa
 	handover := false // the name leads to what is replaced
 	if err := b.store.NameFree(r.Name, r.EnvID); errors.As(err, &taken) {
 		if handover = old != nil && taken.By == old.EnvID; !handover {
-			return false, failure.New(failure.General, err, fmt.Sprintf("karapace rebuild --name %s replaces it; karapace rename %s OTHER keeps it", taken.Name, taken.Name))
+			return false, failure.New(failure.General, err, b.takenHint(taken))
 		}
 	} else if err != nil {
 		return false, failure.New(failure.Store, err, hintOf(err))
@@ -158,6 +158,22 @@ func (b *build) exchange(dir, scratch string, r *storage.Record, renewal *renewa
 		err = b.retire(old, scratch)
 	}
 	return err == nil, err
+}
+
+// takenHint is what to do where another environment has the name.
+func (b *build) takenHint(taken *storage.NameTakenError) string {
+	if taken.ID {
+		return "choose another name"
+	}
+	keeps := fmt.Sprintf("karapace rename %s OTHER keeps it", taken.Name)
+	if b.req.File == "" { // it was pulled
+		return keeps + "; karapace destroy " + taken.Name + " removes it"
+	}
+	rebuild := "karapace rebuild"
+	if b.req.File != "karapace.toml" { // which it takes by itself
+		rebuild += " " + b.req.File
+	}
+	return fmt.Sprintf("%s --name %s replaces it; %s", rebuild, taken.Name, keeps)
 }
 
 // replaced is what a rebuild replaces as it is now, when nobody renames it any more. The environment of the same lock may have another name

@@ -90,7 +90,7 @@ func (b *build) meet(ctx context.Context, n *renewal, id manifest.EnvID) (*stora
 		return nil, err
 	}
 	n.locks = append(n.locks, lock)
-	if err := allow(r, storage.Rebuild, b.req.Force); err != nil || b.req.Force {
+	if err := allow(r, storage.Rebuild, b.req.Force); err != nil {
 		return r, err
 	}
 	return r, b.refuseUsed(r)

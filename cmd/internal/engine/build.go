@@ -163,8 +163,7 @@ func (e *Engine) mayReplace(ctx context.Context, p *project, old *storage.Record
 		return err
 	}
 	if force {
-		_, _, err := e.Stop(ctx, string(old.EnvID), stopGrace)
-		return err
+		return e.end(ctx, s, old)
 	}
 	if err := e.refuseRunning(ctx, s, old); err != nil {
 		return err

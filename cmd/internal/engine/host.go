@@ -19,6 +19,7 @@ import (
 	"github.com/karapace/karapace/backends/namespace"
 	"github.com/karapace/karapace/bundle"
 	"github.com/karapace/karapace/cmd/internal/doctor"
+	"github.com/karapace/karapace/cmd/internal/failure"
 	"github.com/karapace/karapace/cmd/internal/probe"
 	"github.com/karapace/karapace/ocispec"
 	"github.com/karapace/karapace/storage"
@@ -120,23 +121,28 @@ func (h *host) Try(ctx context.Context, what doctor.Attempt) error {
 		}
 		return err
 	case doctor.Container:
-		dir, done, err := tempDir(os.TempDir())
-		if err != nil {
-			return err
+		bare := func(dir string) backends.Rootfs { return backends.Rootfs{Dir: filepath.Join(dir, "lower")} }
+		err := h.tryIn(ctx, func() (string, func(), error) { return tempDir(os.TempDir()) }, bare)
+		if failure.Disk(err) != nil { // environments do without it
+			err = h.tryIn(ctx, h.besideStore, bare)
 		}
-		defer done()
-		return h.tryContainer(ctx, dir, func(dir string) backends.Rootfs { return backends.Rootfs{Dir: filepath.Join(dir, "lower")} })
+		return err
 	case doctor.Overlay:
-		dir, done, err := h.besideStore()
-		if err != nil {
-			return err
-		}
-		defer done()
-		return h.tryContainer(ctx, dir, func(dir string) backends.Rootfs {
+		return h.tryIn(ctx, h.besideStore, func(dir string) backends.Rootfs {
 			return backends.Rootfs{Lower: []string{filepath.Join(dir, "lower")}, Upper: filepath.Join(dir, "upper"), Work: filepath.Join(dir, "work")}
 		})
 	}
 	return fmt.Errorf("%s is nothing to try", what)
+}
+
+// tryIn is tryContainer in a directory of its own.
+func (h *host) tryIn(ctx context.Context, place func() (string, func(), error), root func(dir string) backends.Rootfs) error {
+	dir, done, err := place()
+	if err != nil {
+		return err
+	}
+	defer done()
+	return h.tryContainer(ctx, dir, root)
 }
 
 // besideStore makes a directory on the file system of the store: in it if there is one, where the next command that works on

@@ -40,6 +40,14 @@ func (e *Engine) Stop(ctx context.Context, ref string, grace time.Duration) (r *
 	return r, stopped, e.gone(ctx, state)
 }
 
+// end is what --force does first: everything that runs in an environment ends, and every run on its layers.
+func (e *Engine) end(ctx context.Context, s *storage.Store, r *storage.Record) error {
+	if _, _, err := e.Stop(ctx, string(r.EnvID), stopGrace); err != nil {
+		return err
+	}
+	return e.endRuns(ctx, s, r.EnvID)
+}
+
 // gone waits for the end of an environment that nobody is in any more. A session that began meanwhile is not waited for.
 func (e *Engine) gone(ctx context.Context, state string) error {
 	err := backends.Forget(ctx, state)
@@ -68,6 +76,9 @@ func (e *Engine) Rename(ctx context.Context, ref, name string) (*storage.Record,
 
 func nameFailure(err error) error {
 	var taken *storage.NameTakenError
+	if errors.As(err, &taken) && taken.ID {
+		return failure.New(failure.General, err, "choose another name")
+	}
 	if errors.As(err, &taken) {
 		return failure.New(failure.General, err, "karapace rename "+taken.Name+" OTHER, or choose another name")
 	}
@@ -89,7 +100,7 @@ func (e *Engine) Destroy(ctx context.Context, ref string, o DestroyOptions) (*st
 		return nil, err
 	}
 	if o.Force {
-		if _, _, err := e.Stop(ctx, string(r.EnvID), stopGrace); err != nil {
+		if err := e.end(ctx, s, r); err != nil {
 			return nil, err
 		}
 	}
@@ -151,7 +162,7 @@ func (e *Engine) DestroyAll(ctx context.Context, o DestroyOptions) error {
 	}
 	for _, r := range records {
 		if o.Force {
-			if _, _, err := e.Stop(ctx, string(r.EnvID), stopGrace); err != nil {
+			if err := e.end(ctx, s, r); err != nil {
 				return err
 			}
 		}
@@ -161,10 +172,8 @@ func (e *Engine) DestroyAll(ctx context.Context, o DestroyOptions) error {
 		if err := e.refuseRunning(ctx, s, r); err != nil {
 			return err
 		}
-		if !o.Force {
-			if err := refuseUsed(s, r); err != nil {
-				return err
-			}
+		if err := refuseUsed(s, r); err != nil {
+			return err
 		}
 	}
 	var none struct{}

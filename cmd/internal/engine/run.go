@@ -7,11 +7,13 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
 	rspec "github.com/opencontainers/runtime-spec/specs-go"
 
 	"github.com/karapace/karapace/backends"
 	"github.com/karapace/karapace/bundle"
+	"github.com/karapace/karapace/manifest"
 	"github.com/karapace/karapace/storage"
 )
 
@@ -26,7 +28,7 @@ func (e *Engine) Run(ctx context.Context, target string, b BuildOptions, o Sessi
 		return backends.Exit{}, err
 	}
 	defer use.Unlock()
-	scratch, err := s.Scratch("run")
+	scratch, err := s.Scratch(runPrefix(r.EnvID))
 	if err != nil {
 		return backends.Exit{}, storeFailure(err)
 	}
@@ -40,6 +42,33 @@ func (e *Engine) Run(ctx context.Context, target string, b BuildOptions, o Sessi
 		return exit, sweepErr
 	}
 	return exit, err
+}
+
+// runPrefix begins the names of the directories of an environment's runs.
+func runPrefix(id manifest.EnvID) string { return "run-" + string(id.Short()) }
+
+// endRuns ends the runs of an environment that is to go. One that is not to be ended so soon keeps it.
+func (e *Engine) endRuns(ctx context.Context, s *storage.Store, id manifest.EnvID) error {
+	for range 100 {
+		if !s.InUse(id) {
+			return nil
+		}
+		states, err := storage.Glob(s.Path("tmp"), runPrefix(id)+"-*/state")
+		if err != nil {
+			return storeFailure(err)
+		}
+		for _, state := range states {
+			if err := backends.Stop(ctx, state, stopGrace); err != nil && !errors.Is(err, backends.ErrNotRunning) && !errors.Is(err, fs.ErrNotExist) {
+				return backendFailure(err)
+			}
+		}
+		select {
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-time.After(20 * time.Millisecond):
+		}
+	}
+	return nil
 }
 
 // targetInUse is the environment meant, whose layers stay where they are until use is given back.
@@ -136,7 +165,7 @@ func (e *Engine) throwAway(s *storage.Store, r *storage.Record, spec *rspec.Spec
 		return nil, err
 	}
 	return &backends.Container{
-		ID:     "run-" + filepath.Base(dir),
+		ID:     filepath.Base(dir),
 		Bundle: filepath.Join(dir, "bundle"),
 		State:  filepath.Join(dir, "state"),
 		Spec:   spec,

@@ -235,6 +235,9 @@ func backendFailure(err error) error {
 	if disk := failure.Disk(err); disk != nil {
 		return disk
 	}
+	if errors.Is(err, context.Canceled) {
+		return err
+	}
 	var be *backends.Error
 	if !errors.As(err, &be) {
 		return failure.New(failure.Backend, err, "")

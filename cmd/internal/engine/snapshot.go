@@ -55,10 +55,12 @@ func (e *Engine) Commit(ctx context.Context, ref, message string) (*Committed, e
 	if err := e.call(ctx, s, wire.Request{Commit: req}, &res); err != nil {
 		return nil, err
 	}
+	if res.Record != nil { // as it is now
+		r = res.Record
+	}
 	if res.Snapshot == nil {
 		return nil, failure.New(failure.General, errors.New("nothing to commit: environment "+displayName(r)+" is as "+stateName(r.Current)+" left it"), "")
 	}
-	r = res.Record
 	return &Committed{EnvID: r.EnvID, ShortID: r.EnvID.Short(), Name: r.Name, Snapshot: describe(r, *r.Snapshot(res.Snapshot.ID))}, nil
 }
 

@@ -34,7 +34,7 @@ func (e *Engine) aloneIn(ctx context.Context, s *storage.Store, r *storage.Recor
 	if err == nil {
 		err = e.refuseRunning(ctx, s, now)
 	}
-	if err == nil && a == storage.Destroy && !force {
+	if err == nil && a == storage.Destroy {
 		err = refuseUsed(s, now)
 	}
 	if err != nil {

@@ -4,7 +4,9 @@ package surroundings
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -19,6 +21,9 @@ import (
 // directory, empty for the user's own; words are the command line so far as others may see it.
 func Engine(program, store string, words []string) (*engine.Engine, error) {
 	cwd, err := os.Getwd()
+	if shell := os.Getenv("PWD"); errors.Is(err, fs.ErrNotExist) && filepath.IsAbs(shell) { // removed; not every command needs it
+		cwd, err = shell, nil
+	}
 	if err != nil {
 		return nil, failure.New(failure.General, err, "go to a directory that exists")
 	}
