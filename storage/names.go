@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"slices"
 
 	"github.com/karapace/karapace/manifest"
 )
@@ -99,6 +100,41 @@ func (s *Store) UnlinkName(name string) {
 	if r, err := s.named(name); r == nil && err == nil {
 		os.Remove(s.Path("names", name))
 	}
+}
+
+// UnusedNames returns the names that no record has. Call it within ChangeNames.
+func (s *Store) UnusedNames() ([]string, error) {
+	records, bad := s.Records()
+	if len(bad) > 0 { // one that cannot be read may have any
+		return nil, bad[0]
+	}
+	entries, err := os.ReadDir(s.Path("names"))
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("list names: %w", err)
+	}
+	var unused []string
+	for _, e := range entries {
+		name := e.Name()
+		if e.Type()&fs.ModeSymlink == 0 || IsTemporary(name) || slices.ContainsFunc(records, func(r *Record) bool { return r.Name == name }) {
+			continue
+		}
+		unused = append(unused, name)
+	}
+	return unused, nil
+}
+
+// DropUnusedName removes a name. One that a record has by now is as one that is not there.
+func (s *Store) DropUnusedName(ctx context.Context, name string) error {
+	return s.ChangeNames(ctx, func() error {
+		unused, err := s.UnusedNames()
+		if err != nil {
+			return err
+		}
+		if !slices.Contains(unused, name) {
+			return fs.ErrNotExist
+		}
+		return os.Remove(s.Path("names", name))
+	})
 }
 
 // Rename gives an environment a new name.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -113,8 +114,14 @@ func TestNames(t *testing.T) {
 	if _, err := s.Find("ghost"); err == nil {
 		t.Error("a link whose record has another name was believed")
 	}
+	if unused, err := s.UnusedNames(); err != nil || !slices.Equal(unused, []string{"ghost"}) {
+		t.Errorf("unused: %v, %v", unused, err)
+	}
 	if err := s.Rename(ctx, b, "ghost"); err != nil {
 		t.Errorf("a left-over link keeps a name taken: %v", err)
+	}
+	if err := s.DropUnusedName(ctx, "ghost"); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("a name that was taken meanwhile is dropped: %v", err)
 	}
 	if _, err := s.Find("two"); err == nil {
 		t.Error("the old name still leads somewhere")

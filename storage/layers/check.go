@@ -24,6 +24,8 @@ type Finding struct {
 	What  string
 	Idle  bool // it is no damage: nothing refers to it
 	Empty bool // a layer has no files: it is no damage unless an environment has it
+
+	Foreign bool // no command has made it, and none removes it
 }
 
 // The kinds of findings.
@@ -132,15 +134,16 @@ func (c *checker) readRecords() error {
 	return c.strangers()
 }
 
-// strangers are files beside the records.
+// strangers are files beside the records. Those that are to replace records come and go.
 func (c *checker) strangers() error {
 	entries, err := os.ReadDir(c.Store.records())
 	if err != nil {
 		return err
 	}
 	for _, e := range entries {
-		if name, ok := strings.CutSuffix(e.Name(), ".json"); !ok || !isID(name) {
-			c.idle(KindLayer, e.Name(), filepath.Join(c.Store.records(), e.Name()), "it is no record")
+		if name, ok := strings.CutSuffix(e.Name(), ".json"); (!ok || !isID(name)) && !storage.IsTemporary(e.Name()) {
+			path := filepath.Join(c.Store.records(), e.Name())
+			c.add(Finding{Kind: KindLayer, ID: e.Name(), Path: path, What: "it is no record of a layer", Idle: true, Foreign: true})
 		}
 	}
 	return nil

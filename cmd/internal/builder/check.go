@@ -144,6 +144,8 @@ func (c *checker) layersAndImages(ctx context.Context) error {
 	}
 	for _, f := range found.Findings {
 		switch unneeded := !needed[digest.Digest(f.ID)]; {
+		case f.Foreign:
+			c.note("file", f.ID, f.Path, f.What, "")
 		case f.Idle || f.Kind == layers.KindImage && unneeded: // a build that ended early leaves half an image
 			c.note(f.Kind, f.ID, f.Path, f.What, collects)
 		case unneeded && f.Empty: // others may lie on it, or did

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -207,7 +208,7 @@ func (c *checker) snapshots(ctx context.Context, r *storage.Record) error {
 	return nil
 }
 
-// names checks that names lead to the environments that have them, and mentions those that do not.
+// names checks that names lead to the environments that have them, and mentions what is no name. Those that no environment has are garbage.
 func (c *checker) names(ctx context.Context) error {
 	if !exists(c.store.Path("names")) {
 		return nil
@@ -239,8 +240,8 @@ func (c *checker) readNames() error {
 		c.damage("name", "", c.store.Path("names"), says(err))
 	}
 	for _, e := range entries {
-		if _, ok := owner[e.Name()]; !ok {
-			c.note("name", e.Name(), c.store.Path("names", e.Name()), "no environment has it", "")
+		if _, ok := owner[e.Name()]; !ok && e.Type()&fs.ModeSymlink == 0 {
+			c.note("file", e.Name(), c.store.Path("names", e.Name()), "it is no name of an environment", "")
 		}
 	}
 	return nil

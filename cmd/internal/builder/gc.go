@@ -227,7 +227,7 @@ func (r *roots) keep(l *manifest.Lock) {
 // garbage lists what can go, in an order in which it can.
 func (w *worker) garbage(ctx context.Context, r *roots) ([]garbage, error) {
 	var all []garbage
-	for _, find := range []func(context.Context, *roots) ([]garbage, error){w.oldScratch, w.oldTemporary, w.oldDrift, w.oldLayers, w.oldFiles, w.oldTransit, w.oldFetched} {
+	for _, find := range []func(context.Context, *roots) ([]garbage, error){w.oldScratch, w.oldTemporary, w.oldNames, w.oldDrift, w.oldLayers, w.oldFiles, w.oldTransit, w.oldFetched} {
 		found, err := find(ctx, r)
 		if err != nil {
 			return nil, err
