@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"unicode/utf8"
 )
 
 // Version is the layout this package reads and writes. Earlier ones are read by what migrates them only:
@@ -69,6 +70,9 @@ func holdsSomething(root string) bool {
 // Open checks the version of the store at root. It returns ErrNoStore when there is none, a *VersionError when it is of
 // another version, and writes nothing.
 func Open(root string) (*Store, error) {
+	if !utf8.ValidString(root) { // nor could a request to karapace-store name it
+		return nil, &Error{Path: strconv.Quote(root), Msg: "its path is not UTF-8", Hint: "name another directory with --store or KARAPACE_STORE"}
+	}
 	n, err := VersionOf(root)
 	if err != nil {
 		return nil, err
