@@ -151,7 +151,7 @@ func safePath(path string) string {
 	if plain(path) {
 		return path
 	}
-	if quoted := strconv.Quote(path); len(quoted) != len(path)+2 {
+	if quoted := strconv.Quote(path); len(quoted) != len(path)+2 || spaced(path) {
 		return quoted
 	}
 	return path
@@ -164,7 +164,12 @@ func plain(s string) bool {
 			return false
 		}
 	}
-	return true
+	return !spaced(s)
+}
+
+// spaced tells whether a path has spaces like those between it and what is said of it.
+func spaced(s string) bool {
+	return strings.Contains(s, "  ") || strings.HasPrefix(s, " ") || strings.HasSuffix(s, " ")
 }
 
 func (p *program) diffPackages(ref, snapshot string) error {
