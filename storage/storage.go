@@ -46,12 +46,14 @@ import (
 
 // Error is a store that cannot be used as it is.
 type Error struct {
-	Path string
-	Msg  string
-	Hint string
+	Path  string
+	Msg   string
+	Hint  string
+	Cause error // what Msg tells of, where somebody may ask for it; else nil
 }
 
 func (e *Error) Error() string { return fmt.Sprintf("store %s: %s", e.Path, e.Msg) }
+func (e *Error) Unwrap() error { return e.Cause }
 
 // Store is one store directory. It holds no open files and needs no closing.
 type Store struct {

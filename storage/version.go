@@ -103,10 +103,10 @@ func Create(root string) (*Store, error) {
 		return s, err
 	}
 	if err := os.MkdirAll(root, 0o700); err != nil {
-		return nil, &Error{Path: root, Msg: err.Error()}
+		return nil, &Error{Path: root, Msg: err.Error(), Cause: err}
 	}
 	if names, err := os.ReadDir(root); err != nil {
-		return nil, &Error{Path: root, Msg: err.Error()}
+		return nil, &Error{Path: root, Msg: err.Error(), Cause: err}
 	} else if foreign := notOurs(names); foreign != "" {
 		return nil, &Error{Path: root, Msg: fmt.Sprintf("the directory is no store and holds %q", foreign), Hint: "name an empty or a new directory"}
 	}
@@ -115,7 +115,7 @@ func Create(root string) (*Store, error) {
 		return nil, err
 	}
 	if err := s.SetVersion(Version); err != nil {
-		return nil, &Error{Path: root, Msg: err.Error()}
+		return nil, &Error{Path: root, Msg: err.Error(), Cause: err}
 	}
 	return s, nil
 }
@@ -124,7 +124,7 @@ func Create(root string) (*Store, error) {
 func (s *Store) MakeDirectories() error {
 	for _, d := range Directories() {
 		if err := os.Mkdir(s.Path(d), 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
-			return &Error{Path: s.root, Msg: err.Error()}
+			return &Error{Path: s.root, Msg: err.Error(), Cause: err}
 		}
 	}
 	return nil

@@ -85,7 +85,7 @@ func Open(root string, rootless bool) (*Store, error) {
 		defer s.survive(&err)
 		c, err = openContainers(s.graphRoot(), rootless, s.Waiting)
 		if err != nil {
-			return nil, &storage.Error{Path: root, Msg: fmt.Sprintf("open containers/storage: %v", err)}
+			return nil, &storage.Error{Path: root, Msg: fmt.Sprintf("open containers/storage: %v", err), Cause: err}
 		}
 		return c, s.checkPoison()
 	})
