@@ -24,7 +24,7 @@ func (p *program) fetchCommand() *cli.Command {
 			if p.json {
 				return p.document(map[string]any{"lock": res.LockFile, "written": res.LockWritten, "files": res.Files, "bytes": res.Bytes})
 			}
-			p.say("%d files, %s; karapace build --offline builds from them", res.Files, size(res.Bytes))
+			p.say("%s, %s; karapace build --offline builds from them", engine.Count(res.Files, "file"), size(res.Bytes))
 			return nil
 		}),
 	}

@@ -44,13 +44,16 @@ func (p *program) storeReport(r *engine.StoreReport) error {
 		p.say("%s\n  %s", problemLine(f), cmp.Or(f.Mended, f.Remedy))
 	}
 	left := engine.Failed(r)
-	p.say("%d things, %s: %d problems, %d mended, %d notes", r.Checked, size(r.Bytes), left, len(r.Problems)-left, len(r.Notes))
+	p.say("%s, %s: %s, %d mended, %s", engine.Count(r.Checked, "thing"), size(r.Bytes), engine.Count(left, "problem"), len(r.Problems)-left, engine.Count(len(r.Notes), "note"))
 	return nil
 }
 
 // problemLine says what is wrong with what, and where.
 func problemLine(f engine.StoreProblem) string {
-	line := f.Kind + " " + shorten(f.ID)
+	line := f.Kind
+	if f.ID != "" {
+		line += " " + shorten(f.ID)
+	}
 	if f.Path != "" {
 		line += " (" + f.Path + ")"
 	}

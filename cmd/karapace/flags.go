@@ -2,6 +2,7 @@ package main
 
 import (
 	"flag"
+	"fmt"
 	"io"
 	"os"
 	"slices"
@@ -48,7 +49,32 @@ func parse(flags []cli.Flag, args []string) (*flag.FlagSet, error) {
 			return nil, err
 		}
 	}
-	return set, set.Parse(args)
+	if err := set.Parse(args); err != nil {
+		return nil, badValue(set, args, err)
+	}
+	return set, nil
+}
+
+// badValue says which flag cannot have its value, where that is why args cannot be read, as the person writes it.
+func badValue(set *flag.FlagSet, args []string, err error) error {
+	for _, a := range args {
+		name, value, joined := strings.Cut(strings.TrimPrefix(a, "--"), "=")
+		f := set.Lookup(name)
+		if f == nil || !joined || f.Value.Set(value) == nil {
+			continue
+		}
+		what := "another value"
+		if typed, ok := f.Value.(flag.Getter); ok {
+			switch typed.Get().(type) {
+			case int:
+				what = "a whole number"
+			case bool:
+				what = "true or false"
+			}
+		}
+		return fmt.Errorf("flag --%s takes %s, not %q", name, what, value)
+	}
+	return err
 }
 
 func declare(set *flag.FlagSet, f cli.Flag, args []string) error {

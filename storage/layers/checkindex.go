@@ -41,10 +41,8 @@ func readIndex[T any](path string) ([]T, error) {
 		return nil, err
 	}
 	var list []T
-	if err := json.Unmarshal(data, &list); err != nil {
-		return nil, err
-	}
-	if again, err := json.Marshal(list); err != nil || !bytes.Equal(again, data) {
+	err = json.Unmarshal(data, &list)
+	if again, bad := json.Marshal(list); err != nil || bad != nil || !bytes.Equal(again, data) {
 		return nil, errors.New("it is not as containers/storage writes it")
 	}
 	return list, nil

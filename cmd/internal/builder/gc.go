@@ -50,7 +50,7 @@ func (w *worker) gc(ctx context.Context, req *wire.GC) (*wire.GCResult, error) {
 		all = append(all, aside...)
 	}
 	if len(all) > 0 && !req.DryRun {
-		w.tell.Step(fmt.Sprintf("remove %d things", len(all)))
+		w.tell.Step("remove " + wire.Count(len(all), "thing"))
 	}
 	res := &wire.GCResult{Removed: []wire.Garbage{}}
 	if req.DryRun {

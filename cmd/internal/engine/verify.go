@@ -102,13 +102,6 @@ func differ(p *project, all []wire.Difference) error {
 	for _, d := range all {
 		paths[d.Path] = true
 	}
-	return failure.New(failure.Lock, errors.New(p.File+": two builds differ in "+count(len(paths), "path")+"; no lock was written"),
+	return failure.New(failure.Lock, errors.New(p.File+": two builds differ in "+wire.Count(len(paths), "path")+"; no lock was written"),
 		"leave them out with karapace lock --verify --volatile PATH, or all of them with --accept, if nothing needs them")
-}
-
-func count(n int, what string) string {
-	if n == 1 {
-		return "1 " + what
-	}
-	return fmt.Sprintf("%d %ss", n, what)
 }

@@ -52,8 +52,11 @@ func damaged(s *storage.Store, res *StoreReport) error {
 	if n == 0 {
 		return nil
 	}
-	return failure.New(failure.Store, fmt.Errorf("the store %s has %s", s.Root(), count(n, "problem")), "each is named with what helps")
+	return failure.New(failure.Store, fmt.Errorf("the store %s has %s", s.Root(), Count(n, "problem")), "each is named with what helps")
 }
+
+// Count says how many there are of something.
+func Count(n int, what string) string { return wire.Count(n, what) }
 
 // Failed is how many problems are left.
 func Failed(r *StoreReport) (n int) {

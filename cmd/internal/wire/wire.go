@@ -5,6 +5,7 @@ package wire
 
 import (
 	"encoding/json"
+	"fmt"
 
 	"github.com/opencontainers/go-digest"
 
@@ -178,6 +179,14 @@ type Garbage struct {
 // Scratch is the garbage of a command that ended early: a file or directory.
 func Scratch(id string, size int64) Garbage {
 	return Garbage{Kind: "scratch", ID: id, Size: size, Reason: "a command that ended early has left it"}
+}
+
+// Count says how many there are of something.
+func Count(n int, what string) string {
+	if n == 1 {
+		return "1 " + what
+	}
+	return fmt.Sprintf("%d %ss", n, what)
 }
 
 // Event is one line of the answer.
