@@ -82,18 +82,38 @@ func (e *Engine) List() ([]Environment, []error) {
 // Details are everything inspect tells.
 type Details struct {
 	Environment
-	Packages         []string          `json:"packages"`
-	Apps             []string          `json:"apps"`
-	Mounts           []manifest.Mount  `json:"mounts"`
-	Env              []manifest.EnvVar `json:"env"`
-	Hardware         manifest.Hardware `json:"hardware"`
-	NetworkIsolation bool              `json:"network_isolation"`
-	CPUShares        int64             `json:"cpu_shares,omitempty"`
-	MemoryLimitMB    int64             `json:"memory_limit_mb,omitempty"`
-	Size             Sizes             `json:"size"`
-	Lock             string            `json:"lock"`      // file
-	Directory        string            `json:"directory"` // of the environment
-	Policy           *Policy           `json:"policy"`    // what a session reaches of the host
+	Packages         []string `json:"packages"`
+	Apps             []string `json:"apps"`
+	Mounts           []Mount  `json:"mounts"`
+	Env              []EnvVar `json:"env"`
+	Hardware         Hardware `json:"hardware"`
+	NetworkIsolation bool     `json:"network_isolation"`
+	CPUShares        int64    `json:"cpu_shares,omitempty"`
+	MemoryLimitMB    int64    `json:"memory_limit_mb,omitempty"`
+	Size             Sizes    `json:"size"`
+	Lock             string   `json:"lock"`      // file
+	Directory        string   `json:"directory"` // of the environment
+	Policy           *Policy  `json:"policy"`    // what a session reaches of the host
+}
+
+// Mount is manifest.Mount by the names of documents: in records, which are sealed, it keeps those it has.
+type Mount struct {
+	Label     string `json:"label"`
+	Host      string `json:"host"`
+	Container string `json:"container"`
+	ReadOnly  bool   `json:"read_only"`
+}
+
+// EnvVar is manifest.EnvVar, likewise.
+type EnvVar struct {
+	Name  string `json:"name"`
+	Value string `json:"value"`
+}
+
+// Hardware is manifest.Hardware, likewise.
+type Hardware struct {
+	GPU   bool `json:"gpu"`
+	Audio bool `json:"audio"`
 }
 
 // Sizes are in bytes. Base and Packages are shared by every environment with the same layer.
@@ -114,8 +134,15 @@ func (e *Engine) Inspect(ref string) (*Details, error) {
 	if err != nil {
 		return nil, err
 	}
+	mounts, env := []Mount{}, []EnvVar{}
+	for _, m := range r.Mounts {
+		mounts = append(mounts, Mount(m))
+	}
+	for _, v := range r.Env {
+		env = append(env, EnvVar(v))
+	}
 	return &Details{
-		Environment: e.Describe(r), Packages: list(r.Packages), Apps: list(r.Apps), Mounts: list(r.Mounts), Env: list(r.Env), Hardware: r.Hardware,
+		Environment: e.Describe(r), Packages: list(r.Packages), Apps: list(r.Apps), Mounts: mounts, Env: env, Hardware: Hardware(r.Hardware),
 		NetworkIsolation: r.NetworkIsolation, CPUShares: r.CPUShares, MemoryLimitMB: r.MemoryLimitMB,
 		Size:      Sizes{Base: r.BaseSize, Packages: r.PackageSize, Writable: storage.Size(s.UpperDir(r)), Snapshots: snapshotSize(r)},
 		Lock:      s.EnvDir(r.EnvID, "karapace.lock"),
