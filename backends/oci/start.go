@@ -175,14 +175,14 @@ func (c *container) becomeRuntime(p *rawproc.Program, exe int, mask *uint64) {
 }
 
 func (c *container) args() []string {
-	args := []string{c.path}
+	args, log := []string{c.path}, c.log()
 	switch c.name {
 	case "crun":
-		args = append(args, "--cgroup-manager=disabled")
+		args, log = append(args, "--cgroup-manager=disabled"), "file:"+log // else what is before a colon is the kind of log
 	case "youki":
 		args = append(args, "--log-level=error")
 	}
-	return append(args, "--log="+c.log(), "--log-format=json", "--root="+filepath.Join(c.plan.State, stateName),
+	return append(args, "--log="+log, "--log-format=json", "--root="+filepath.Join(c.plan.State, stateName),
 		"run", "--bundle="+c.plan.Bundle, "--preserve-fds=4", c.plan.ID)
 }
 
