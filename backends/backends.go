@@ -81,6 +81,8 @@ type Rootfs struct {
 	Dir   string   // bound as it is instead of an overlay; a single Lower without Upper is bound too, read-only
 	// Volatile leaves out every sync to disk: after a crash of the machine Upper must be thrown away.
 	Volatile bool
+	// NewUpper gives Upper, which the caller has only just made, to root of the container, with the mode that a root directory has.
+	NewUpper bool
 }
 
 // Stdio is handed to the command as it is; nil means /dev/null. With Process.Terminal, In and Out are the user's

@@ -59,6 +59,10 @@ func (r *Root) Mount(p *rawproc.Program, target string) rawproc.Reg {
 	}
 	root := p.Reg()
 	p.Call("open the root", unix.SYS_OPENAT, rawproc.Int(unix.AT_FDCWD), rawproc.Str(target), rawproc.Int(unix.O_PATH|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC), rawproc.Int(0)).Into(root)
+	if r.fs.NewUpper {
+		p.Call("chown the root", unix.SYS_FCHOWNAT, rawproc.R(root), rawproc.Str(""), rawproc.Int(0), rawproc.Int(0), rawproc.Int(unix.AT_EMPTY_PATH))
+		p.Call("chmod the root", unix.SYS_FCHMODAT, rawproc.R(root), rawproc.Str("."), rawproc.Int(0o755))
+	}
 	return root
 }
 

@@ -170,7 +170,7 @@ func (e *Engine) throwAway(s *storage.Store, r *storage.Record, spec *rspec.Spec
 		State:  filepath.Join(dir, "state"),
 		Spec:   spec,
 		Rootfs: backends.Rootfs{
-			Lower: s.Lowers(r), Upper: filepath.Join(dir, "upper"), Work: filepath.Join(dir, "work"), Volatile: true,
+			Lower: s.Lowers(r), Upper: filepath.Join(dir, "upper"), Work: filepath.Join(dir, "work"), Volatile: true, NewUpper: true,
 		},
 		Mapping: mapping,
 	}, nil
