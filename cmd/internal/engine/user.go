@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/karapace/karapace/backends/userns"
 	"github.com/karapace/karapace/cmd/internal/failure"
 	"github.com/karapace/karapace/storage"
 	"github.com/karapace/karapace/storage/rootview"
@@ -35,6 +36,9 @@ func (e *Engine) userInside(s *storage.Store, r *storage.Record, o SessionOption
 		return who, nil
 	}
 	who, err := lookupUser(v, o.User)
+	if err == nil {
+		err = e.mapped(who)
+	}
 	if err != nil {
 		return identity{}, failure.New(failure.General, fmt.Errorf("user %q of environment %s: %w", o.User, displayName(r), err), "name a user of its /etc/passwd, or UID[:GID]")
 	}
@@ -42,6 +46,36 @@ func (e *Engine) userInside(s *storage.Store, r *storage.Record, o SessionOption
 		who.shell = shell(v, who.shell, who.shell)
 	}
 	return who, nil
+}
+
+// mapped checks that the user namespace has the ids of somebody else than the caller.
+func (e *Engine) mapped(who identity) error {
+	m, err := e.mapping()
+	if m == nil || err != nil {
+		return err
+	}
+	if err := inRanges("uid", m.UID, who.uid); err != nil {
+		return err
+	}
+	return inRanges("gid", m.GID, append([]uint32{who.gid}, who.groups...)...)
+}
+
+func inRanges(kind string, ranges []userns.Range, ids ...uint32) error {
+	for _, id := range ids {
+		var end uint64 // of those from 0 on
+		found := false
+		for _, r := range ranges {
+			last := uint64(r.Inside) + uint64(r.Size)
+			found = found || id >= r.Inside && uint64(id) < last
+			if uint64(r.Inside) == end {
+				end = last
+			}
+		}
+		if !found {
+			return fmt.Errorf("environments of yours have no %s %d: they have those below %d", kind, id, end)
+		}
+	}
+	return nil
 }
 
 // shell is the wanted one if the environment is seen to have it, else that of the account inside, else the one that
