@@ -54,6 +54,7 @@ func (r *Root) Mount(p *rawproc.Program, target string) rawproc.Reg {
 	case r.dir == "":
 		bindRoot(p, r.fs.Lower[0], target, true)
 	default:
+		r.forget(p)
 		p.Call("change directory to "+r.dir, unix.SYS_CHDIR, rawproc.Str(r.dir))
 		p.Call("mount overlay", unix.SYS_MOUNT, rawproc.Str("overlay"), rawproc.Str(target), rawproc.Str("overlay"), rawproc.Int(0), rawproc.Str(r.options))
 	}
@@ -64,6 +65,17 @@ func (r *Root) Mount(p *rawproc.Program, target string) rawproc.Reg {
 		p.Call("chmod the root", unix.SYS_FCHMODAT, rawproc.R(root), rawproc.Str("."), rawproc.Int(0o755))
 	}
 	return root
+}
+
+// forget removes the mark by which the kernel refuses to mount a volatile overlay again (Documentation/filesystems/overlayfs.rst, "Volatile
+// mount"): a start that failed has left it, when the machine has not crashed since, and only a new start comes by here.
+func (r *Root) forget(p *rawproc.Program) {
+	if !r.fs.Volatile || r.fs.Upper == "" {
+		return
+	}
+	mark := path.Join(r.fs.Work, "work", "incompat", "volatile")
+	p.Call("forget the last mount", unix.SYS_UNLINKAT, rawproc.Int(unix.AT_FDCWD), rawproc.Str(path.Join(mark, "dirty")), rawproc.Int(0)).AllowAny()
+	p.Call("forget the last mount", unix.SYS_UNLINKAT, rawproc.Int(unix.AT_FDCWD), rawproc.Str(mark), rawproc.Int(unix.AT_REMOVEDIR)).AllowAny()
 }
 
 func bindRoot(p *rawproc.Program, dir, target string, readonly bool) {
