@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/opencontainers/go-digest"
+	"golang.org/x/sys/unix"
 
 	"github.com/karapace/karapace/manifest"
 )
@@ -327,10 +328,21 @@ func (s *Store) named(name string) (*Record, error) {
 
 // lost is the error that a record is not there while its environment is, which would have gone whole.
 func (s *Store) lost(id manifest.EnvID) error {
-	if _, err := os.Lstat(s.EnvDir(id)); err != nil {
+	if !Lacks(s.EnvDir(id), recordName) {
 		return nil
 	}
 	return s.damaged(id, "it is missing")
+}
+
+// Lacks tells whether a directory is there without a file that it is never without. One that was removed and made again
+// while the file was looked for has it.
+func Lacks(dir, name string) bool {
+	d, err := os.Open(dir)
+	if err != nil {
+		return !errors.Is(err, fs.ErrNotExist)
+	}
+	defer d.Close()
+	return errors.Is(unix.Faccessat(int(d.Fd()), name, unix.F_OK, unix.AT_SYMLINK_NOFOLLOW), fs.ErrNotExist) && isAt(d, dir)
 }
 
 // IsID tells whether a file name can be the full id of an environment, or a sha256.

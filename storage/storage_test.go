@@ -171,6 +171,46 @@ func TestRenameRace(t *testing.T) {
 	}
 }
 
+// An environment that is destroyed and built again while it is looked for is there or not, and never damaged.
+func TestBuiltAgain(t *testing.T) {
+	s := newStore(t)
+	r := put(t, s, "a", "one")
+	dir, aside := s.EnvDir(r.EnvID), s.Path("tmp", "aside")
+	stop, stopped := make(chan bool), make(chan bool)
+	go func() {
+		defer close(stopped)
+		for {
+			select {
+			case <-stop:
+				return
+			default:
+				os.Rename(dir, aside)
+				os.Rename(aside, dir)
+			}
+		}
+	}()
+	for range 20000 {
+		var gone *NotFoundError
+		if _, err := s.Find("one"); err != nil && !errors.As(err, &gone) {
+			t.Error(err)
+			break
+		}
+		if _, bad := s.Records(); len(bad) > 0 {
+			t.Error(bad)
+			break
+		}
+	}
+	close(stop)
+	<-stopped
+	if err := os.Remove(s.EnvDir(r.EnvID, "record.json")); err != nil {
+		t.Fatal(err)
+	}
+	var damage *Error
+	if _, err := s.Find("one"); !errors.As(err, &damage) {
+		t.Errorf("without its record: %v", err)
+	}
+}
+
 // Records that are damaged in any way are named and do not hide the others.
 func TestDamagedRecords(t *testing.T) {
 	s := newStore(t)

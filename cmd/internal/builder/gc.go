@@ -190,7 +190,7 @@ func (w *worker) protected(ctx context.Context) error {
 // read keeps what a lock names. An environment that has just gone names nothing.
 func (r *roots) read(file string, layers bool) error {
 	text, err := readBounded(file, manifest.MaxLockSize)
-	if missing(err) && (filepath.Base(file) != lockName || !exists(filepath.Dir(file))) {
+	if missing(err) && (filepath.Base(file) != lockName || !storage.Lacks(filepath.Dir(file), lockName)) {
 		return nil
 	}
 	if missing(err) {
