@@ -83,7 +83,7 @@ func Open(root string, rootless bool) (*Store, error) {
 	}
 	s.once = sync.OnceValues(func() (c cstorage.Store, err error) {
 		defer s.survive(&err)
-		c, err = openContainers(s.graphRoot(), rootless, s.Waiting)
+		c, err = s.openContainers(rootless)
 		if err != nil {
 			return nil, &storage.Error{Path: root, Msg: fmt.Sprintf("open containers/storage: %v", err), Cause: err}
 		}

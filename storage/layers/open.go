@@ -42,45 +42,66 @@ func checkPlace(rootless bool) error {
 // checkPoison finds out whether containers/storage was once opened where it could not mount an overlay: from then on it
 // takes fuse-overlayfs, which is several times slower. Where the kernel's overlay cannot be had, that is as it must be.
 func (s *Store) checkPoison() error {
-	flag := filepath.Join(s.graphRoot(), driverName, ".has-mount-program")
-	b, err := readSmall(flag, 256)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
+	taken, err := s.mountProgram()
 	if err != nil {
 		return &storage.Error{Path: s.root, Msg: err.Error()}
 	}
-	if strings.TrimSpace(string(b)) != "true" || !s.kernelOverlay() {
+	if !taken || s.kernelOverlay() != nil {
 		return nil
 	}
 	return &storage.Error{Path: s.root,
 		Msg:  "containers/storage in it was opened by another program outside the user namespace, and would use fuse-overlayfs from now on",
-		Hint: "rm " + flag}
+		Hint: "rm " + s.mountProgramFlag()}
 }
 
-// kernelOverlay tells whether the kernel can mount an overlay on the store's file system.
-func (s *Store) kernelOverlay() bool {
+// mountProgram tells whether containers/storage has taken fuse-overlayfs, and will again.
+func (s *Store) mountProgram() (bool, error) {
+	b, err := readSmall(s.mountProgramFlag(), 256)
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	return strings.TrimSpace(string(b)) == "true", err
+}
+
+func (s *Store) mountProgramFlag() string {
+	return filepath.Join(s.graphRoot(), driverName, ".has-mount-program")
+}
+
+// kernelOverlay gives an error when the kernel does not mount an overlay on the store's file system.
+func (s *Store) kernelOverlay() error {
 	dir, err := os.MkdirTemp(s.graphRoot(), "probe-")
 	if err != nil {
-		return false
+		return err
 	}
 	defer fstree.RemoveAll(dir)
 	for _, name := range []string{"lower", "upper", "work", "merged"} {
-		if os.Mkdir(filepath.Join(dir, name), 0o700) != nil {
-			return false
+		if err := os.Mkdir(filepath.Join(dir, name), 0o700); err != nil {
+			return err
 		}
 	}
 	data := fmt.Sprintf("lowerdir=%[1]s/lower,upperdir=%[1]s/upper,workdir=%[1]s/work", dir)
 	merged := filepath.Join(dir, "merged")
-	if unix.Mount("overlay", merged, "overlay", 0, data+",userxattr") != nil && unix.Mount("overlay", merged, "overlay", 0, data) != nil {
-		return false
+	err = unix.Mount("overlay", merged, "overlay", 0, data+",userxattr")
+	if err != nil {
+		err = unix.Mount("overlay", merged, "overlay", 0, data)
 	}
-	return unix.Unmount(merged, unix.MNT_DETACH) == nil
+	if err != nil {
+		return &fs.PathError{Op: "mount", Path: merged, Err: err}
+	}
+	return unix.Unmount(merged, unix.MNT_DETACH)
+}
+
+// cannotMount tells whether an error of kernelOverlay is for good, and not that something failed this once.
+func cannotMount(err error) bool {
+	var mount *fs.PathError
+	return errors.As(err, &mount) && mount.Op == "mount" &&
+		slices.Contains([]error{unix.EPERM, unix.EACCES, unix.EINVAL, unix.ENODEV, unix.ENOSYS, unix.EOPNOTSUPP}, mount.Err)
 }
 
 // openContainers opens containers/storage with options that depend on nothing of the host. It reads its configuration
 // files and variables whatever options it is given, so those are pointed to nothing in this process.
-func openContainers(graphRoot string, rootless bool, waiting storage.Waiting) (cstorage.Store, error) {
+func (s *Store) openContainers(rootless bool) (cstorage.Store, error) {
+	graphRoot := s.graphRoot()
 	for _, name := range []string{"STORAGE_OPTS", "_CONTAINERS_ROOTLESS_UID", "_CONTAINERS_ROOTLESS_GID", "_CONTAINERS_USERNS_CONFIGURED"} {
 		os.Unsetenv(name)
 	}
@@ -94,16 +115,39 @@ func openContainers(graphRoot string, rootless bool, waiting storage.Waiting) (c
 		}
 	}
 	run := filepath.Join(graphRoot, "run")
-	if err := freshRun(graphRoot, run, waiting); err != nil {
+	if err := freshRun(graphRoot, run, s.Waiting); err != nil {
 		return nil, err
 	}
-	return cstorage.GetStore(cstorage.StoreOptions{
+	return s.openWithKernel(cstorage.StoreOptions{
 		GraphRoot:          graphRoot,
 		RunRoot:            run,
 		GraphDriverName:    driverName,
 		GraphDriverOptions: []string{"overlay.skip_mount_home=true"},
 		DisableVolatile:    true,
 	})
+}
+
+// openWithKernel opens containers/storage such that it finds fuse-overlayfs only where the kernel's overlay cannot be had. It would take
+// that, for ever after, when anything fails while it tries the kernel. Nothing else is started meanwhile.
+func (s *Store) openWithKernel(options cstorage.StoreOptions) (cstorage.Store, error) {
+	switch taken, err := s.mountProgram(); {
+	case err != nil:
+		return nil, err
+	case taken: // where the kernel has none
+		return cstorage.GetStore(options)
+	}
+	path := os.Getenv("PATH")
+	if err := os.Setenv("PATH", ""); err != nil {
+		return nil, err
+	}
+	c, err := cstorage.GetStore(options)
+	if err := os.Setenv("PATH", path); err != nil {
+		return nil, err
+	}
+	if err == nil || !cannotMount(s.kernelOverlay()) {
+		return c, err
+	}
+	return cstorage.GetStore(options)
 }
 
 // readableMounts tells whether containers/storage can read its list of mounts, of which there are none here.
@@ -114,7 +158,7 @@ func readableMounts(run string) bool {
 }
 
 // freshRun empties the run root at the first use after a boot, or when it is damaged: containers/storage expects it in memory, and keeps there
-// what the kernel could do when it last asked.
+// what the kernel could do when it last asked. That it could not mount an overlay is asked again: anything may have failed then.
 func freshRun(graphRoot, run string, waiting storage.Waiting) error {
 	boot, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
 	if err != nil {
@@ -127,6 +171,9 @@ func freshRun(graphRoot, run string, waiting storage.Waiting) error {
 	defer lock.Unlock()
 	marker := filepath.Join(run, "boot-id")
 	if b, err := readSmall(marker, 256); err == nil && string(b) == string(boot) && readableMounts(run) {
+		if err := os.Remove(filepath.Join(run, driverName, driverName+"-false")); !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
 		return nil
 	}
 	if err := fstree.RemoveAll(run); err != nil {
