@@ -55,15 +55,15 @@ func (r *Root) Mount(p *rawproc.Program, target string) rawproc.Reg {
 		bindRoot(p, r.fs.Lower[0], target, true)
 	default:
 		r.forget(p)
+		if upper := r.fs.Upper; r.fs.NewUpper { // itself, since the kernel mounts the overlay read-only when the disk is full
+			p.Call("chown "+upper, unix.SYS_FCHOWNAT, rawproc.Int(unix.AT_FDCWD), rawproc.Str(upper), rawproc.Int(0), rawproc.Int(0), rawproc.Int(unix.AT_SYMLINK_NOFOLLOW))
+			p.Call("chmod "+upper, unix.SYS_FCHMODAT, rawproc.Int(unix.AT_FDCWD), rawproc.Str(upper), rawproc.Int(0o755))
+		}
 		p.Call("change directory to "+r.dir, unix.SYS_CHDIR, rawproc.Str(r.dir))
 		p.Call("mount overlay", unix.SYS_MOUNT, rawproc.Str("overlay"), rawproc.Str(target), rawproc.Str("overlay"), rawproc.Int(0), rawproc.Str(r.options))
 	}
 	root := p.Reg()
 	p.Call("open the root", unix.SYS_OPENAT, rawproc.Int(unix.AT_FDCWD), rawproc.Str(target), rawproc.Int(unix.O_PATH|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC), rawproc.Int(0)).Into(root)
-	if r.fs.NewUpper {
-		p.Call("chown the root", unix.SYS_FCHOWNAT, rawproc.R(root), rawproc.Str(""), rawproc.Int(0), rawproc.Int(0), rawproc.Int(unix.AT_EMPTY_PATH))
-		p.Call("chmod the root", unix.SYS_FCHMODAT, rawproc.R(root), rawproc.Str("."), rawproc.Int(0o755))
-	}
 	return root
 }
 
