@@ -47,8 +47,9 @@ import (
 
 // Store is the layers and images of one store.
 type Store struct {
-	root string // the store's directory
-	once func() (cstorage.Store, error)
+	root      string                 // the store's directory
+	mountable func() (string, error) // names the graph root, see there
+	once      func() (cstorage.Store, error)
 
 	// Waiting is told of whoever a method has to wait for; nil tells nobody.
 	Waiting storage.Waiting
@@ -78,6 +79,7 @@ func Open(root string, rootless bool) (*Store, error) {
 		return nil, fmt.Errorf("open layers of %s: %w", root, err)
 	}
 	s := &Store{root: root}
+	s.mountable = sync.OnceValues(func() (string, error) { return mountable(s.graphRoot()) })
 	if err := s.checkPoison(); err != nil {
 		return nil, err
 	}

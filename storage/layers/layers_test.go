@@ -548,6 +548,24 @@ func TestFailedOnce(t *testing.T) {
 	})
 }
 
+// What separates the options of a mount may be in the name of a store, and the kernel's overlay serves it as any.
+func TestNameOfStore(t *testing.T) {
+	nstest.Both(t, func(t *testing.T) {
+		t.Setenv("PATH", "")
+		root := filepath.Join(t.TempDir(), `a:b,c\d`)
+		_, err := storage.Create(root)
+		check(t, err)
+		base := adopt(t, reopen(t, root), "base", "")
+		s := reopen(t, root)
+		top := adopt(t, s, "top", base.DiffID)
+		check(t, s.Delete(context.Background(), top.DiffID))
+		check(t, s.Verify(context.Background(), base))
+		if err := s.kernelOverlay(); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
 // After a boot the notes of containers/storage about the kernel are forgotten.
 func TestFreshRun(t *testing.T) {
 	nstest.Userns(t, func(t *testing.T) {

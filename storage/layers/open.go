@@ -69,7 +69,11 @@ func (s *Store) mountProgramFlag() string {
 
 // kernelOverlay gives an error when the kernel does not mount an overlay on the store's file system.
 func (s *Store) kernelOverlay() error {
-	dir, err := os.MkdirTemp(s.graphRoot(), "probe-")
+	root, err := s.mountable()
+	if err != nil {
+		return err
+	}
+	dir, err := os.MkdirTemp(root, "probe-")
 	if err != nil {
 		return err
 	}
@@ -98,10 +102,22 @@ func cannotMount(err error) bool {
 		slices.Contains([]error{unix.EPERM, unix.EACCES, unix.EINVAL, unix.ENODEV, unix.ENOSYS, unix.EOPNOTSUPP}, mount.Err)
 }
 
+// mountable gives dir a name for as long as the process lives that can stand in the options of an overlay. containers/storage writes its paths
+// there as they are, and with a colon in one finds that the kernel cannot mount any.
+func mountable(dir string) (string, error) {
+	if !strings.ContainsAny(dir, `:,\`) {
+		return dir, nil
+	}
+	fd, err := unix.Open(dir, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return "", &fs.PathError{Op: "open", Path: dir, Err: err}
+	}
+	return fmt.Sprintf("/proc/self/fd/%d", fd), nil
+}
+
 // openContainers opens containers/storage with options that depend on nothing of the host. It reads its configuration
 // files and variables whatever options it is given, so those are pointed to nothing in this process.
 func (s *Store) openContainers(rootless bool) (cstorage.Store, error) {
-	graphRoot := s.graphRoot()
 	for _, name := range []string{"STORAGE_OPTS", "_CONTAINERS_ROOTLESS_UID", "_CONTAINERS_ROOTLESS_GID", "_CONTAINERS_USERNS_CONFIGURED"} {
 		os.Unsetenv(name)
 	}
@@ -114,13 +130,16 @@ func (s *Store) openContainers(rootless bool) (cstorage.Store, error) {
 			return nil, err
 		}
 	}
-	run := filepath.Join(graphRoot, "run")
-	if err := freshRun(graphRoot, run, s.Waiting); err != nil {
+	if err := freshRun(s.graphRoot(), filepath.Join(s.graphRoot(), "run"), s.Waiting); err != nil {
+		return nil, err
+	}
+	graphRoot, err := s.mountable()
+	if err != nil {
 		return nil, err
 	}
 	return s.openWithKernel(cstorage.StoreOptions{
 		GraphRoot:          graphRoot,
-		RunRoot:            run,
+		RunRoot:            filepath.Join(graphRoot, "run"),
 		GraphDriverName:    driverName,
 		GraphDriverOptions: []string{"overlay.skip_mount_home=true"},
 		DisableVolatile:    true,
