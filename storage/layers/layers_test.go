@@ -548,11 +548,18 @@ func TestFailedOnce(t *testing.T) {
 	})
 }
 
-// What separates the options of a mount may be in the name of a store, and the kernel's overlay serves it as any.
+// A store may have any name: one with what separates the options of a mount, or one so long that no four of them are options.
 func TestNameOfStore(t *testing.T) {
+	for _, name := range []string{`a:b,c\d`, strings.Repeat(strings.Repeat("x", 200)+"/", 5)} {
+		t.Run(name[:3], func(t *testing.T) { nameOfStore(t, name) })
+	}
+}
+
+func nameOfStore(t *testing.T, name string) {
 	nstest.Both(t, func(t *testing.T) {
 		t.Setenv("PATH", "")
-		root := filepath.Join(t.TempDir(), `a:b,c\d`)
+		root := filepath.Join(t.TempDir(), name)
+		check(t, os.MkdirAll(filepath.Dir(root), 0o700))
 		_, err := storage.Create(root)
 		check(t, err)
 		base := adopt(t, reopen(t, root), "base", "")

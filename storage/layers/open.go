@@ -103,9 +103,9 @@ func cannotMount(err error) bool {
 }
 
 // mountable gives dir a name for as long as the process lives that can stand in the options of an overlay. containers/storage writes its paths
-// there as they are, and with a colon in one finds that the kernel cannot mount any.
+// there as they are, four of them, and with a colon in one or not enough room finds that the kernel cannot mount any.
 func mountable(dir string) (string, error) {
-	if !strings.ContainsAny(dir, `:,\`) {
+	if len(dir) < 512 && !strings.ContainsAny(dir, `:,\`) {
 		return dir, nil
 	}
 	fd, err := unix.Open(dir, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
