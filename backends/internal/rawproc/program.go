@@ -187,6 +187,7 @@ type Program struct {
 	begun    []*Op       // what such a child goes by until it reloads: the list may have grown into another place since
 	left     [][]uintptr // where registers were before, which such a child may still write to
 	borrowed uint32      // not 0 while such a child uses the program
+	lent     uint32      // not 0 until the Clone op's child, when there is one, uses it no more
 }
 
 // Reg returns a register that nothing else uses. It holds 0.
@@ -229,10 +230,10 @@ func (p *Program) op(label string) *Op {
 // that has executed another program, and exits. The child belongs to the process that has called Run, which returns
 // its pid. A program has one Clone at most.
 func (p *Program) Clone(label string, flags uintptr) {
-	p.forked = p.Reg()
+	p.forked, p.lent = p.Reg(), 1
 	o := p.op(label)
 	o.kind, o.dst = opClone, p.forked
-	o.nr = flags | unix.CLONE_PARENT | unix.CLONE_VM | unix.CLONE_VFORK | unix.CLONE_PARENT_SETTID | uintptr(unix.SIGCHLD)
+	o.nr = flags | unix.CLONE_PARENT | unix.CLONE_VM | unix.CLONE_VFORK | unix.CLONE_PARENT_SETTID | unix.CLONE_CHILD_CLEARTID | uintptr(unix.SIGCHLD)
 }
 
 // Reload appends a point where the child that Start has made takes notice of what has been appended since. The call before

@@ -277,3 +277,51 @@ func TestAgain(t *testing.T) {
 	}
 	runtime.KeepAlive(p)
 }
+
+// orphan is a program whose first child is killed by the one that it has made, which then goes on for a while.
+func orphan() (p *Program, done Reg) {
+	p = new(Program)
+	first, done := p.Reg(), p.Reg()
+	p.Call("know itself", unix.SYS_GETPID).Into(first)
+	p.Clone("clone", 0)
+	p.Call("kill the first", unix.SYS_KILL, R(first), Int(unix.SIGKILL))
+	p.Call("pause", unix.SYS_NANOSLEEP, Value(&unix.Timespec{Nsec: 100e6}), Int(0))
+	p.Call("come to an end", unix.SYS_GETPID).Into(done)
+	execve(p, "/bin/sh", "sh", "-c", "exit 7")
+	return p, done
+}
+
+// Whoever waits for a child goes on when that is killed, but not beside its child on the same stack.
+func TestFirstKilled(t *testing.T) {
+	for range 5 {
+		p, done := orphan()
+		pid, err := p.Run(0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if have := p.Value(done); int(have) != pid {
+			t.Errorf("Run returns before child %d has let go of the stack: %d", pid, have)
+		}
+		if ws, err := Wait(pid); err != nil || ws.ExitStatus() != 7 {
+			t.Errorf("status %x, error %v; want exit code 7", ws, err)
+		}
+	}
+}
+
+func TestFirstKilledBeside(t *testing.T) {
+	p, done := orphan()
+	first, err := p.Start(0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.Released()
+	if have := p.Value(done); have == 0 || int(have) != p.Forked() {
+		t.Errorf("released before child %d has let go of it: %d", p.Forked(), have)
+	}
+	if ws, err := Wait(first); err != nil || ws.Signal() != unix.SIGKILL {
+		t.Errorf("the first: status %x, error %v; want it killed", ws, err)
+	}
+	if ws, err := Wait(p.Forked()); err != nil || ws.ExitStatus() != 7 {
+		t.Errorf("status %x, error %v; want exit code 7", ws, err)
+	}
+}

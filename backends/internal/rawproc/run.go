@@ -21,8 +21,11 @@ func afterFork()
 //go:linkname afterForkInChild syscall.runtime_AfterForkInChild
 func afterForkInChild()
 
+// rawClone returns in the parent when neither the child nor the child that this has made by a Clone op uses its stack any more:
+// the kernel has the number of the latter at parentTid, and clears the word at childTid.
+//
 //go:noescape
-func rawClone(flags, parentTid uintptr) (pid, errno uintptr)
+func rawClone(flags, parentTid, childTid uintptr) (pid, errno uintptr)
 
 // rawSpawn calls the Go code at fn with p on another stack. It lets p escape to the heap, for the caller's own stack
 // may move while the child runs.
@@ -63,15 +66,23 @@ func (p *Program) Start(flags uintptr) (pid int, err error) {
 }
 
 // Released waits until the child that Start has made does not use the caller's memory any more, because it has executed
-// another program or ended.
+// another program or ended, nor a child that it had begun when it was killed.
 func (p *Program) Released() {
+	cleared(&p.borrowed)
+	if p.forked != 0 && p.regs[p.forked] != 0 {
+		cleared(&p.lent)
+	}
+}
+
+// cleared waits until the kernel has cleared a word of a child's.
+func cleared(word *uint32) {
 	for {
-		n := atomic.LoadUint32(&p.borrowed)
+		n := atomic.LoadUint32(word)
 		if n == 0 {
 			return
 		}
-		// The kernel clears the word and wakes those who wait for it. An error means that it has changed already.
-		unix.Syscall6(unix.SYS_FUTEX, uintptr(unsafe.Pointer(&p.borrowed)), futexWait, uintptr(n), 0, 0, 0)
+		// The kernel wakes those who wait for the word. An error means that it has changed already.
+		unix.Syscall6(unix.SYS_FUTEX, uintptr(unsafe.Pointer(word)), futexWait, uintptr(n), 0, 0, 0)
 	}
 }
 
@@ -124,7 +135,11 @@ func (p *Program) fork(flags, stack uintptr) (pid, errno uintptr) {
 		p.borrowed = 1
 		pid, errno = rawSpawn(flags|unix.CLONE_CHILD_CLEARTID, stack, uintptr(unsafe.Pointer(&p.borrowed)), code, unsafe.Pointer(p))
 	} else {
-		pid, errno = rawClone(flags, 0)
+		var forked, lent uintptr
+		if p.forked != 0 {
+			forked, lent = uintptr(unsafe.Pointer(&p.regs[p.forked])), uintptr(unsafe.Pointer(&p.lent))
+		}
+		pid, errno = rawClone(flags, forked, lent)
 		if errno == 0 && pid == 0 {
 			afterForkInChild()
 			execute(p)
@@ -163,7 +178,7 @@ func execute(p *Program) {
 		op := *(**Op)(unsafe.Add(base, uintptr(pc)*unsafe.Sizeof(base)))
 		switch op.kind {
 		case opClone:
-			pid, errno := rawClone(op.nr, uintptr(unsafe.Pointer(p.reg(uintptr(op.dst)))))
+			pid, errno := rawClone(op.nr, uintptr(unsafe.Pointer(p.reg(uintptr(op.dst)))), uintptr(unsafe.Pointer(&p.lent)))
 			if errno != 0 {
 				p.fail(pc, errno)
 			}
